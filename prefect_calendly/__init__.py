@@ -1,0 +1,14 @@
+"""Calendly for Prefect: a credentials block, a typed task for every endpoint, and a sandbox gateway.
+
+Tasks live in one module per Calendly resource: `users`, `event_types`, `scheduled_events`, `invitees`,
+`availability`, `organizations`, `webhook_subscriptions`, `connections`, and `api` for everything else.
+"""
+
+from importlib.metadata import version
+
+from prefect_calendly.client import CalendlyClient
+from prefect_calendly.credentials import CalendlyCredentials
+from prefect_calendly.errors import CalendlyError
+
+__version__ = version("prefect-calendly")
+__all__ = ["CalendlyClient", "CalendlyCredentials", "CalendlyError", "__version__"]

@@ -1,0 +1,141 @@
+"""What the ready flows share: form field types, safe text for artifacts and logs, notifications."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+import idna
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
+from prefect.logging import get_run_logger
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+_DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
+_BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
+
+
+class Parameters(BaseModel):
+    """Base of the flows' parameter models: immutable, misspelt fields refused, input not shown in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def normal_domain(text: str) -> str:
+    """Return a domain in the one form that can be compared: lower case, IDN as punycode, no dot at the end.
+
+    Args:
+        text: A domain such as `Bücher.example`.
+
+    Returns:
+        The domain, such as `xn--bcher-kva.example`.
+
+    Raises:
+        ValueError: It is no domain.
+
+    Example:
+        >>> normal_domain("Bücher.Example.")
+        'xn--bcher-kva.example'
+    """
+    wanted = "a domain such as example.com, without @, path or wildcard"
+    stripped = text.strip().rstrip(".")
+    if "@" in stripped or "/" in stripped or "*" in stripped:
+        raise ValueError(f"must be {wanted}")
+    try:
+        domain = idna.encode(stripped, uts46=True).decode("ascii").lower()
+    except (idna.IDNAError, UnicodeError):
+        raise ValueError(f"must be {wanted}") from None
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError(f"must be {wanted}")
+    return domain
+
+
+def domain_of(email: str) -> str | None:
+    """Return the normal form of an address's domain; None if the address has none that can be read."""
+    try:
+        return normal_domain(email.rpartition("@")[2])
+    except ValueError:
+        return None
+
+
+def mask_email(email: str) -> str:
+    """Hide who an address belongs to and keep its domain: `b…@example.com`."""
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}…@{domain}"
+
+
+def _zone_name(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("must be an IANA time zone such as Europe/Berlin or America/New_York")
+    return name
+
+
+def _block_reference(reference: str) -> str:
+    if not _BLOCK_REFERENCE.fullmatch(reference):
+        raise ValueError("must be the type and name of a saved block, such as slack-webhook/ops")
+    return reference
+
+
+Domain = Annotated[str, AfterValidator(normal_domain)]
+ZoneName = Annotated[str, AfterValidator(_zone_name)]
+BlockReference = Annotated[str, AfterValidator(_block_reference)]
+
+
+def zone(name: str | None) -> ZoneInfo:
+    """Return a zone by its IANA name; UTC for one that is missing or unknown here (a server may know newer ones)."""
+    return ZoneInfo(name) if name in available_timezones() else ZoneInfo("UTC")
+
+
+def cell(value: Any) -> str:
+    """Make a value safe inside a markdown table: no markup, no line break, no cell border of its own."""
+    text = " ".join(str(value).split())
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", text)
+
+
+def markdown_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a markdown table; cells are made safe, but for those already made of markdown by `link`."""
+    lines = [list(header)]
+    body = [[value if isinstance(value, Markdown) else cell(value) for value in row] for row in rows]
+    lines.append(["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in [*lines, *body])
+
+
+class Markdown(str):
+    """Text that is markdown already."""
+
+    __slots__ = ()
+
+
+def link(text: str, url: str) -> Markdown:
+    """Return a markdown link."""
+    return Markdown(f"[{cell(text)}]({url})")
+
+
+async def notify(reference: str | None, subject: str, body: str) -> str | None:
+    """Send one message through a saved Prefect notification block; a failure is logged, never raised.
+
+    Args:
+        reference: Type and name of the block, such as `slack-webhook/ops`; None sends nothing.
+        subject: One line.
+        body: The message.
+
+    Returns:
+        What went wrong; None if nothing did.
+    """
+    if reference is None:
+        return None
+    try:
+        block = await Block.aload(reference)
+        if not isinstance(block, NotificationBlock):
+            raise TypeError("it is no notification block")
+        with block.raise_on_failure():
+            sent = getattr(block, "anotify", None)  # newer blocks have both; `notify` alone is async
+            await (sent or block.notify)(body, subject)
+    except Exception as error:  # whatever a notifier does, the work itself is done
+        # Not the error's own text: a webhook's URL is a secret, and libraries like to quote it.
+        problem = f"The notification through {reference} failed ({type(error).__name__})."
+        get_run_logger().warning("%s The flow itself goes on.", problem)
+        return problem
+    return None

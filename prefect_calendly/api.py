@@ -1,0 +1,53 @@
+"""Any other endpoint, with the same safety."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect_calendly.client import CalendlyClient, Method
+from prefect_calendly.endpoints import endpoint_task, sync_twin
+from prefect_calendly.identifiers import checked_path
+from prefect_calendly.resource import check_choice
+
+METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
+
+
+@endpoint_task("Call a Calendly endpoint", writes=True)
+async def acall_endpoint(
+    client: CalendlyClient,
+    method: Method,
+    path: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    json: Any = None,
+) -> Any:
+    """Call an endpoint that has no task of its own; a GET is repeated where that helps, a write never blindly.
+
+    Source: the path given.
+
+    Args:
+        credentials: Whose Calendly to use.
+        method: HTTP method.
+        path: Native Calendly path, such as `/locations`; without host, without the gateway's `/calendly`.
+        params: Query parameters; None values are left out.
+        json: Body, for writes.
+
+    Returns:
+        The decoded answer; None where there is no body.
+
+    Raises:
+        ValueError: The method is unknown, or the path is no plain path.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        user = get_current_user(credentials)
+        answer = call_endpoint(credentials, "GET", "/locations", params={"user": user.uri})
+        ```
+    """
+    check_choice(method, METHODS, "method")
+    return await client.request(method, checked_path(path), params=params, json=json)
+
+
+call_endpoint = sync_twin(acall_endpoint)

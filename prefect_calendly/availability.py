@@ -1,0 +1,245 @@
+"""Availability: open slots, busy times and working hours."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from datetime import date as Date
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from prefect_calendly.client import CalendlyClient
+from prefect_calendly.endpoints import endpoint_task, sync_twin
+from prefect_calendly.identifiers import Reference, uri_of
+from prefect_calendly.resource import Resource, check_order, utc, windows, wire_time
+
+AVAILABLE_TIMES_DAYS = 31
+BUSY_TIMES_DAYS = 7
+
+Weekday = Literal["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
+
+
+class AvailableTime(Resource):
+    """An open slot of an event type."""
+
+    status: Literal["available"] | str
+    invitees_remaining: int
+    start_time: datetime
+    scheduling_url: str
+
+
+class BusyEvent(Resource):
+    """The scheduled event behind a busy time."""
+
+    uri: str
+
+
+class BusyTime(Resource):
+    """A stretch in which a user cannot be booked."""
+
+    type: Literal["calendly", "reserved", "external"] | str
+    start_time: datetime
+    end_time: datetime
+    buffered_start_time: datetime | None = None
+    buffered_end_time: datetime | None = None
+    event: BusyEvent | None = None
+
+
+class Interval(Resource):
+    """From when to when, as `hh:mm` in the schedule's zone."""
+
+    from_: str = Field(alias="from")
+    to: str
+
+
+class AvailabilityRule(Resource):
+    """The hours of a weekday, or of one date (which overrides the weekday); no intervals: not available."""
+
+    type: Literal["wday", "date"] | str
+    wday: Weekday | str | None = None
+    date: Date | None = None
+    intervals: tuple[Interval, ...] = ()
+
+
+class AvailabilitySchedule(Resource):
+    """Somebody's working hours."""
+
+    uri: str
+    default: bool
+    name: str | None = None
+    user: str
+    timezone: str
+    rules: tuple[AvailabilityRule, ...] = ()
+
+
+T = TypeVar("T", AvailableTime, BusyTime)
+
+
+async def _in_windows(
+    client: CalendlyClient, path: str, model: type[T], params: dict[str, Any], start: datetime, end: datetime, days: int
+) -> list[tuple[datetime, list[T]]]:
+    """Ask for each window of a span, several at once; for each, in order, its beginning and the answer."""
+    check_order(start, end, "start_time", "end_time")
+
+    async def ask(window: tuple[datetime, datetime]) -> tuple[datetime, list[T]]:
+        span = {"start_time": wire_time(window[0], "start_time"), "end_time": wire_time(window[1], "end_time")}
+        return window[0], await client.collection(path, model, params={**params, **span})
+
+    return await client.all(windows(utc(start, "start_time"), utc(end, "end_time"), days), ask)
+
+
+@endpoint_task("List available times")
+async def alist_available_times(
+    client: CalendlyClient,
+    event_type: Reference,
+    *,
+    start_time: datetime,
+    end_time: datetime,
+    window_days: int = AVAILABLE_TIMES_DAYS,
+) -> list[AvailableTime]:
+    """Return the open slots of an event type within a span of any length.
+
+    The API answers for 31 days at once: a longer span is asked for in windows and put together.
+
+    Source: `GET /event_type_available_times`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        event_type: URI, uuid or model.
+        start_time: From this time on (aware, any zone); Calendly wants it in the future.
+        end_time: Up to this time (aware, any zone).
+        window_days: Days per request, 1 to 31; 7 for a host that still has the old limit.
+
+    Returns:
+        The slots in order of time, each once.
+
+    Raises:
+        ValueError: A time is naive, the end is not after the start, or `window_days` is out of range.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        from datetime import UTC, datetime, timedelta
+
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        slots = list_available_times(
+            credentials, "CCCCCCCCCCCCCCCC", start_time=soon, end_time=soon + timedelta(days=90)
+        )
+        ```
+    """
+    if not 1 <= window_days <= AVAILABLE_TIMES_DAYS:
+        raise ValueError(f"window_days must be 1 to {AVAILABLE_TIMES_DAYS}, not {window_days!r}")
+    uri = uri_of(event_type, "event_types", "event_type")
+    parts = await _in_windows(
+        client,
+        "/event_type_available_times",
+        AvailableTime,
+        {"event_type": uri},
+        start_time,
+        end_time,
+        window_days,
+    )
+    by_start = {slot.start_time: slot for _, part in parts for slot in part}
+    return [by_start[start] for start in sorted(by_start)]
+
+
+@endpoint_task("List busy times")
+async def alist_busy_times(
+    client: CalendlyClient, user: Reference, *, start_time: datetime, end_time: datetime
+) -> list[BusyTime]:
+    """Return when a user is busy within a span of any length.
+
+    The API answers for 7 days at once: a longer span is asked for in windows and put together; a stretch that a
+    window cuts in two comes back whole.
+
+    Source: `GET /user_busy_times`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        user: URI, uuid or model.
+        start_time: From this time on (aware, any zone); Calendly wants it in the future.
+        end_time: Up to this time (aware, any zone).
+
+    Returns:
+        The busy times by start.
+
+    Raises:
+        ValueError: A time is naive, or the end is not after the start.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        from datetime import UTC, datetime, timedelta
+
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        busy = list_busy_times(
+            credentials, "AAAAAAAAAAAAAAAA", start_time=soon, end_time=soon + timedelta(days=14)
+        )
+        ```
+    """
+    uri = uri_of(user, "users", "user")
+    parts = await _in_windows(
+        client, "/user_busy_times", BusyTime, {"user": uri}, start_time, end_time, BUSY_TIMES_DAYS
+    )
+    return stitched(parts)
+
+
+def stitched(parts: list[tuple[datetime, list[BusyTime]]]) -> list[BusyTime]:
+    """Put the busy times of adjoining windows together: what two windows share comes once and whole.
+
+    Args:
+        parts: For each window, in order, where it begins and what is busy in it.
+
+    Returns:
+        All busy times by start; equal ones within one window stay (two calendars can hold the same hour).
+    """
+    result: list[BusyTime] = []
+    seen: set[tuple[Hashable, ...]] = set()
+    for boundary, part in parts:
+        cut = {_identity(busy): index for index, busy in enumerate(result) if busy.end_time == boundary}
+        for busy in part:
+            if (*_identity(busy), busy.start_time, busy.end_time) in seen:
+                continue
+            if busy.start_time == boundary and (index := cut.pop(_identity(busy), None)) is not None:
+                result[index] = result[index].model_copy(update={"end_time": busy.end_time})
+            else:
+                result.append(busy)
+        seen |= {(*_identity(busy), busy.start_time, busy.end_time) for busy in part}
+    return sorted(result, key=lambda busy: (busy.start_time, busy.end_time))
+
+
+def _identity(busy: BusyTime) -> tuple[Hashable, ...]:
+    return busy.type, busy.event.uri if busy.event else None
+
+
+@endpoint_task("List availability schedules")
+async def alist_availability_schedules(client: CalendlyClient, user: Reference) -> list[AvailabilitySchedule]:
+    """Return a user's working hours; one schedule is the default.
+
+    Source: `GET /user_availability_schedules`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        user: URI, uuid or model.
+
+    Returns:
+        The schedules, with their rules in their own time zones.
+
+    Raises:
+        ValueError: `user` is none.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        for schedule in list_availability_schedules(credentials, "AAAAAAAAAAAAAAAA"):
+            print(schedule.name, schedule.timezone, schedule.default)
+        ```
+    """
+    params = {"user": uri_of(user, "users", "user")}
+    return await client.collection("/user_availability_schedules", AvailabilitySchedule, params=params)
+
+
+list_available_times = sync_twin(alist_available_times)
+list_busy_times = sync_twin(alist_busy_times)
+list_availability_schedules = sync_twin(alist_availability_schedules)

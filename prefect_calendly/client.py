@@ -1,0 +1,661 @@
+"""The only place that speaks HTTP: authentication, paging, pace, retries, errors. No Prefect in here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final, Generic, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from prefect_calendly.errors import (
+    AuthenticationError,
+    CalendlyError,
+    ExternalCalendarError,
+    InvalidAnswerError,
+    NetworkError,
+    NoConnectionError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    UnconfirmedWriteError,
+    error_for_answer,
+)
+from prefect_calendly.identifiers import checked_path
+from prefect_calendly.pace import limiter_for
+
+DEFAULT_GATEWAY_URL: Final = "https://gateway.maton.ai/calendly"
+DEFAULT_CONNECTIONS_URL: Final = "https://ctrl.maton.ai"
+USER_AGENT: Final = f"prefect-calendly/{version('prefect-calendly')}"
+
+Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
+
+_ATTEMPTS: Final = 4
+_LONGEST_WAIT_SECONDS: Final = 300.0
+_FIRST_BACKOFF_SECONDS: Final = 0.5
+_LONGEST_BACKOFF_SECONDS: Final = 20.0
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  (an item)
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    """One TLS context for the process: building one costs some 50 ms of CPU."""
+    return httpx.create_ssl_context()
+
+
+def checked_base_url(url: str, name: str) -> str:
+    """Check a base URL that the key will be sent to: https, or http within the machine or its private network.
+
+    Args:
+        url: The URL; a slash at its end is dropped.
+        name: What the caller calls it, for the error text.
+
+    Returns:
+        The URL without a slash at its end.
+
+    Raises:
+        ValueError: It is no such URL.
+    """
+    parts = urlsplit(url.rstrip("/"))
+    host = parts.hostname or ""
+    if not host or parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"{name} must be a plain URL such as {DEFAULT_GATEWAY_URL}: no user, query or fragment")
+    try:
+        private = ipaddress.ip_address(host).is_private
+    except ValueError:
+        private = "." not in host or host.endswith((".localhost", ".local", ".internal"))
+    if parts.scheme != "https" and not (parts.scheme == "http" and private):
+        raise ValueError(f"{name} must begin with https:// (http:// only within a private network)")
+    return parts.geturl()
+
+
+@dataclass
+class RequestMeter:
+    """What a stretch of work cost: requests sent, of them repeats, and seconds spent waiting for a limit."""
+
+    requests: int = 0
+    repeats: int = 0
+    seconds_waited: float = 0.0
+
+
+_meters: ContextVar[tuple[RequestMeter, ...]] = ContextVar("calendly_request_meters", default=())
+
+
+@contextlib.contextmanager
+def count_requests() -> Iterator[RequestMeter]:
+    """Count the requests of every client used inside the block, in tasks of a flow too.
+
+    Example:
+        >>> with count_requests() as meter:
+        ...     pass
+        >>> meter.requests
+        0
+    """
+    meter = RequestMeter()
+    token = _meters.set((*_meters.get(), meter))
+    try:
+        yield meter
+    finally:
+        _meters.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[I, T]):
+    """How one item of a fan-out ended: with a value, or with an error."""
+
+    item: I
+    value: T | None = None
+    error: CalendlyError | None = None
+
+
+class CalendlyClient:
+    """An async client of Calendly behind the Maton gateway, or of Calendly itself.
+
+    Use it with `async with`; it stays in the event loop that opened it.
+
+    Args:
+        api_key: Maton API key, or a Calendly token for a `gateway_url` of https://api.calendly.com.
+        gateway_url: Where native Calendly paths are appended.
+        connections_url: Host of the gateway's `/connections`; None where there are none.
+        connection_id: Which connection of the gateway to use; None lets the gateway choose.
+        timeout_seconds: For connecting, and for each read and write.
+        requests_per_second: Pace, shared by all clients of this key in the process.
+        max_concurrency: Requests under way at the same time in this client.
+        transport: Another httpx transport, for tests.
+
+    Example:
+        ```python
+        async with CalendlyClient(api_key) as client:
+            user = await client.resource("/users/me", User)
+        ```
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        gateway_url: str = DEFAULT_GATEWAY_URL,
+        connections_url: str | None = DEFAULT_CONNECTIONS_URL,
+        connection_id: str | None = None,
+        timeout_seconds: float = 30.0,
+        requests_per_second: float = 10.0,
+        max_concurrency: int = 16,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        if not api_key:
+            raise ValueError("api_key is empty: give a key, or set MATON_API_KEY for CalendlyCredentials")
+        if requests_per_second <= 0 or max_concurrency < 1 or timeout_seconds <= 0:
+            raise ValueError("timeout_seconds, requests_per_second and max_concurrency must be above 0")
+        self.gateway_url = checked_base_url(gateway_url, "gateway_url")
+        self.connections_url = checked_base_url(connections_url, "connections_url") if connections_url else None
+        self.max_concurrency = max_concurrency
+        self.direct = urlsplit(self.gateway_url).hostname == "api.calendly.com"
+        self._limiter = limiter_for(self.gateway_url, api_key, connection_id, requests_per_second)
+        self._slots = asyncio.Semaphore(max_concurrency)
+        headers = {
+            "Authorization": f"Bearer {api_key}",
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+        }
+        if connection_id and not self.direct:
+            headers["Maton-Connection"] = connection_id
+        self._http = httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(timeout_seconds, pool=None),
+            limits=httpx.Limits(max_connections=max_concurrency, max_keepalive_connections=max_concurrency),
+            follow_redirects=False,
+            verify=_tls_context(),
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self._http.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.gateway_url!r})"
+
+    # One request
+
+    async def request(
+        self,
+        method: Method,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        host: Literal["gateway", "connections"] = "gateway",
+    ) -> Any:
+        """Send one request, and repeat it where that is safe.
+
+        A GET is repeated after 429, 424, 5xx, a broken connection and an unreadable answer; a write only after a
+        429 (it was not looked at) and when the connection was never made. What a write does about a lost answer
+        is up to its caller: see `settle`.
+
+        Args:
+            method: HTTP method.
+            path: Native Calendly path, such as `/users/me`.
+            params: Query parameters; None values are left out.
+            json: Body, for writes.
+            host: Which of the two configured hosts.
+
+        Returns:
+            The decoded JSON; None where there is no body.
+
+        Raises:
+            CalendlyError: The fitting error; see `prefect_calendly.errors`.
+            ValueError: The path is no plain path.
+        """
+        url = self._base_url(host) + checked_path(path)
+        query = {name: _query_value(value) for name, value in (params or {}).items() if value is not None}
+        began_waiting = time.monotonic()
+        failures = limited = 0
+        while True:
+            try:
+                return await self._send(method, url, path, query, json, host, repeat=bool(failures + limited))
+            except RateLimitedError as error:
+                limited += 1
+                wait = max(error.retry_after_seconds or 0.0, _backoff(limited) if limited > 1 else 0.0)
+                if time.monotonic() - began_waiting + wait > _LONGEST_WAIT_SECONDS:
+                    raise
+                # The limiter holds everybody back for as long as told; only what goes beyond that is waited here.
+                await self._sleep(wait - (error.retry_after_seconds or 0.0))
+            except (NetworkError, ServerError, ExternalCalendarError, InvalidAnswerError) as error:
+                failures += 1
+                never_sent = isinstance(error, NetworkError) and not error.maybe_sent
+                is_redirect = error.status is not None and 300 <= error.status < 400
+                if failures >= _ATTEMPTS or is_redirect or not (method == "GET" or never_sent):
+                    raise
+                await self._sleep(_backoff(failures))
+
+    def _base_url(self, host: Literal["gateway", "connections"]) -> str:
+        if host == "gateway":
+            return self.gateway_url
+        if self.connections_url is None or self.direct:
+            raise ValueError("there are no Maton connections here: `gateway_url` is Calendly itself")
+        return self.connections_url
+
+    async def _send(
+        self,
+        method: Method,
+        url: str,
+        path: str,
+        query: dict[str, str],
+        json: Any,
+        host: Literal["gateway", "connections"],
+        *,
+        repeat: bool,
+    ) -> Any:
+        meters = _meters.get()
+        async with self._slots:
+            began = time.monotonic()
+            await self._limiter.wait()
+            waited = time.monotonic() - began
+            for meter in meters:
+                meter.requests += 1
+                meter.repeats += repeat
+                meter.seconds_waited += waited
+            answer: httpx.Response | None = None
+            try:
+                answer = await self._http.request(method, url, params=query, json=json)
+            except httpx.TransportError as error:
+                never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+                raise NetworkError(
+                    f"{'No connection to' if never_sent else 'The connection broke to'} {urlsplit(url).netloc} "
+                    f"({type(error).__name__})",
+                    maybe_sent=not never_sent,
+                    method=method,
+                    path=path,
+                ) from None
+            except (httpx.DecodingError, httpx.InvalidURL) as error:
+                raise InvalidAnswerError(
+                    f"The answer could not be decoded ({type(error).__name__})", method=method, path=path
+                ) from None
+            finally:
+                of_calendly = answer is not None and host == "gateway"
+                remaining = _number(answer, "X-RateLimit-Remaining") if answer is not None and of_calendly else None
+                reset = _number(answer, "X-RateLimit-Reset") if answer is not None and of_calendly else None
+                self._limiter.quota.answered(None if remaining is None else int(remaining), reset)
+        return self._read(answer, method, path)
+
+    def _read(self, answer: httpx.Response, method: Method, path: str) -> Any:
+        request_id = answer.headers.get("X-Request-Id")
+        if answer.status_code >= 300:
+            retry_after = None
+            if answer.status_code == 429:
+                retry_after = self._hold_back(answer)
+            raise error_for_answer(
+                answer.status_code,
+                answer.content,
+                method=method,
+                path=path,
+                request_id=request_id,
+                retry_after_seconds=retry_after,
+            )
+        if answer.status_code == 204 or not answer.content:
+            return None
+        try:
+            return answer.json()
+        except ValueError:
+            raise InvalidAnswerError(
+                f"The answer is not JSON (Content-Type {answer.headers.get('Content-Type', 'missing')})",
+                status=answer.status_code,
+                method=method,
+                path=path,
+                request_id=request_id,
+            ) from None
+
+    def _hold_back(self, answer: httpx.Response) -> float:
+        """After a 429: let every caller of this account wait for as long as the server says."""
+        reset = _number(answer, "X-RateLimit-Reset")
+        told = _number(answer, "Retry-After")
+        if told is None:
+            told = reset
+        if reset is not None:  # Calendly's window, of this connection
+            seconds = told if told is not None else reset
+            self._limiter.quota.exhausted(seconds)
+        else:  # the gateway's pace, of this key; its limit is counted by the second
+            seconds = told if told is not None else 1.0
+            self._limiter.pace.pause(seconds)
+        return seconds
+
+    @staticmethod
+    async def _sleep(seconds: float) -> None:
+        if seconds > 0:
+            for meter in _meters.get():
+                meter.seconds_waited += seconds
+            await asyncio.sleep(seconds)
+
+    # One resource, and lists of them
+
+    async def resource(
+        self,
+        path: str,
+        model: type[M],
+        *,
+        method: Method = "GET",
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        host: Literal["gateway", "connections"] = "gateway",
+        member: str = "resource",
+    ) -> M:
+        """Send one request, and read the `{"resource": {…}}` of its answer.
+
+        Args:
+            path: Native Calendly path.
+            model: What the resource is.
+            method: HTTP method.
+            params: Query parameters.
+            json: Body, for writes.
+            host: Which of the two configured hosts.
+            member: The member of the answer that holds the resource.
+
+        Returns:
+            The resource.
+
+        Raises:
+            InvalidAnswerError: The answer holds no such resource.
+            CalendlyError: As for `request`.
+        """
+        body = await self.request(method, path, params=params, json=json, host=host)
+        return parsed(_member(body, member, dict, method, path), model, method, path)
+
+    async def collection(
+        self,
+        path: str,
+        model: type[M],
+        *,
+        params: Mapping[str, Any] | None = None,
+        host: Literal["gateway", "connections"] = "gateway",
+        member: str = "collection",
+    ) -> list[M]:
+        """Return all items of a list that has no pages.
+
+        Args:
+            path: Native Calendly path.
+            model: What each item is.
+            params: Query parameters.
+            host: Which of the two configured hosts.
+            member: The member of the answer that holds the items.
+
+        Returns:
+            The items.
+
+        Raises:
+            InvalidAnswerError: The answer is no collection of such items.
+            CalendlyError: As for `request`.
+        """
+        body = await self.request("GET", path, params=params, host=host)
+        return [parsed(item, model, "GET", path) for item in _member(body, member, list, "GET", path)]
+
+    async def pages(
+        self,
+        path: str,
+        model: type[M],
+        *,
+        params: Mapping[str, Any] | None = None,
+        count: int = 100,
+        page_token: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[M]:
+        """Go through a paged list by its tokens, holding one page at a time; `next_page` is never followed.
+
+        Args:
+            path: Native Calendly path.
+            model: What each item is.
+            params: Filters; sent again with each page.
+            count: Items per page, 1 to 100.
+            page_token: Where to start; from the beginning by default.
+            limit: Stop after that many items.
+
+        Yields:
+            The items, in the server's order.
+
+        Raises:
+            ValueError: `count` or `limit` is out of range.
+            InvalidAnswerError: A page is no page, or its token leads back to itself.
+            CalendlyError: As for `request`.
+        """
+        check_paging(count, limit)
+        left = limit
+        while True:
+            size = count if left is None else min(count, left)
+            body = await self.request("GET", path, params={**(params or {}), "count": size, "page_token": page_token})
+            for item in _member(body, "collection", list, "GET", path):
+                yield parsed(item, model, "GET", path)
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
+            pagination = body.get("pagination")
+            following = pagination.get("next_page_token") if isinstance(pagination, dict) else None
+            if not following:
+                return
+            if following == page_token:
+                raise InvalidAnswerError("The next page is the same page again", method="GET", path=path)
+            page_token = following
+
+    async def delete(self, path: str, *, host: Literal["gateway", "connections"] = "gateway") -> None:
+        """Delete what a path names; after a lost answer, look whether it is gone before repeating.
+
+        Args:
+            path: Native path of the resource.
+            host: Which of the two configured hosts.
+
+        Raises:
+            NotFoundError: There was no such resource.
+            CalendlyError: As for `request`.
+        """
+
+        async def delete() -> bool:
+            await self.request("DELETE", path, host=host)
+            return True
+
+        async def gone() -> bool | None:
+            try:
+                await self.request("GET", path, host=host)
+            except NotFoundError:
+                return True
+            return None
+
+        await settle(delete, gone)
+
+    # Many requests
+
+    async def each(
+        self, items: Iterable[I], call: Callable[[I], Awaitable[T]], *, at_once: int | None = None
+    ) -> list[Outcome[I, T]]:
+        """Call a coroutine function for every item, a bounded number at once; one failure does not stop the others.
+
+        A refused key or a missing connection does: it would fail for every other item too.
+
+        Args:
+            items: What to call it with.
+            call: Called with one item.
+            at_once: How many run at the same time; `max_concurrency` by default.
+
+        Returns:
+            One outcome per item, in the items' order.
+
+        Raises:
+            AuthenticationError: The key or token was refused.
+            NoConnectionError: There is no Calendly connection.
+        """
+        waiting = list(items)
+        outcomes: list[Outcome[I, T] | None] = [None] * len(waiting)
+        numbered = iter(enumerate(waiting))
+
+        async def work() -> None:
+            for index, item in numbered:
+                try:
+                    outcomes[index] = Outcome(item, value=await call(item))
+                except (AuthenticationError, NoConnectionError):
+                    raise
+                except CalendlyError as error:
+                    outcomes[index] = Outcome(item, error=error)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(at_once or self.max_concurrency, len(waiting))):
+                    group.create_task(work())
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def all(self, items: Iterable[I], call: Callable[[I], Awaitable[T]]) -> list[T]:
+        """Call a coroutine function for every item, a bounded number at once, and return all values.
+
+        Args:
+            items: What to call it with.
+            call: Called with one item.
+
+        Returns:
+            The values, in the items' order.
+
+        Raises:
+            CalendlyError: The first error in the items' order, after all have ended.
+        """
+        outcomes = await self.each(items, call)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        return [outcome.value for outcome in outcomes]  # type: ignore[misc]  # no error: each has its value
+
+
+async def settle(
+    write: Callable[[], Awaitable[T]],
+    look_up: Callable[[], Awaitable[T | None]],
+    *,
+    attempts: int = 3,
+    looks: int = 1,
+) -> T:
+    """Do a write that must not happen twice: after a lost answer, look at the state before repeating it.
+
+    Args:
+        write: Sends the request.
+        look_up: Returns the effect of the write if it is there, None if it is not.
+        attempts: How often to send it at the most.
+        looks: How often to look, with growing pauses, before it counts as not done.
+
+    Returns:
+        What the write returned, or what was found.
+
+    Raises:
+        UnconfirmedWriteError: The answer was lost, and the look-up failed too.
+        CalendlyError: The write was refused, or it failed as often as allowed and is not there.
+    """
+    lost: CalendlyError | None = None
+
+    async def look() -> T | None:
+        try:
+            return await look_up()
+        except CalendlyError as error:
+            raise UnconfirmedWriteError(
+                f"The answer to a write was lost ({lost}), and looking it up failed ({error})",
+                method=lost.method if lost else None,
+                path=lost.path if lost else None,
+            ) from error
+
+    for attempt in range(1, attempts + 1):
+        try:
+            return await write()
+        except (NetworkError, ServerError, InvalidAnswerError, ExternalCalendarError) as error:
+            never_sent = isinstance(error, NetworkError) and not error.maybe_sent
+            is_redirect = error.status is not None and 300 <= error.status < 400
+            if is_redirect or (never_sent and lost is None):
+                raise
+            lost = error
+        except CalendlyError:
+            # Refused. If an earlier answer was lost, the refusal may mean that the write is there already.
+            if lost is not None and (found := await look()) is not None:
+                return found
+            raise
+        for number in range(1, looks + 1):
+            if (found := await look()) is not None:
+                return found
+            if number < looks or attempt < attempts:
+                await asyncio.sleep(_backoff(number))
+    assert lost is not None  # noqa: S101  (there was at least one attempt)
+    raise lost
+
+
+def parsed(item: Any, model: type[M], method: str, path: str) -> M:
+    """Read one resource of an answer.
+
+    Args:
+        item: Decoded JSON.
+        model: What it should be.
+        method: HTTP method of the request.
+        path: Path of the request.
+
+    Returns:
+        The model.
+
+    Raises:
+        InvalidAnswerError: A required member is missing or of the wrong type; it names resource and member.
+    """
+    try:
+        return model.model_validate(item)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        member = ".".join(str(part) for part in first["loc"]) or "resource"
+        raise InvalidAnswerError(
+            f"The answer's {model.__name__} is unreadable at {member!r}: {first['msg']}",
+            resource=model.__name__,
+            member=member,
+            method=method,
+            path=path,
+        ) from None
+
+
+def check_paging(count: int, limit: int | None) -> None:
+    """Check the paging arguments: `count` 1 to 100, `limit` at least 1; raise ValueError otherwise."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 100:
+        raise ValueError(f"count must be 1 to 100 items per page, not {count!r}")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"limit must be at least 1, or None for all, not {limit!r}")
+
+
+def _member(body: Any, member: str, kind: type[T], method: str, path: str) -> T:
+    """Return a member of an answer; raise InvalidAnswerError if it is not there, or of another kind."""
+    value = body.get(member) if isinstance(body, dict) else None
+    if not isinstance(value, kind):
+        raise InvalidAnswerError(
+            f"The answer has no {member!r}", resource="answer", member=member, method=method, path=path
+        )
+    return value
+
+
+def _query_value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _number(answer: httpx.Response, header: str) -> float | None:
+    """A header's figure; None if it is missing or no number (a `Retry-After` may be a date: then X-RateLimit rules)."""
+    try:
+        return max(0.0, float(answer.headers[header]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _backoff(failures: int) -> float:
+    """Seconds before the next attempt: doubling, with full jitter, so that many callers do not come back together."""
+    longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
+    return float(random.uniform(0.1, 1.0) * longest)  # noqa: S311

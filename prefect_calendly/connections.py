@@ -1,0 +1,241 @@
+"""Maton connections: which Calendly accounts the gateway can speak for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+
+from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.endpoints import endpoint_task, on_client, sync_twin
+from prefect_calendly.errors import ConnectionFailedError, ConnectionPendingError, InvalidAnswerError
+from prefect_calendly.identifiers import filled_path, uuid_of
+from prefect_calendly.resource import Resource, check_choice
+
+APP = "calendly"
+STATUSES = ("ACTIVE", "PENDING", "FAILED")
+
+
+class Connection(Resource):
+    """A connection of the gateway to one Calendly account."""
+
+    connection_id: str
+    status: Literal["ACTIVE", "PENDING", "FAILED"] | str
+    creation_time: datetime
+    last_updated_time: datetime | None = None
+    url: SecretStr | None = None
+    """Where a person authorises it; it holds a session token, so it is masked: `url.get_secret_value()`."""
+    app: str
+    method: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+@endpoint_task("List Maton connections")
+async def alist_connections(
+    client: CalendlyClient,
+    *,
+    status: Literal["ACTIVE", "PENDING", "FAILED"] | None = None,
+    method: Literal["API_KEY", "BASIC", "JWT", "OAUTH1", "OAUTH2", "MCP"] | None = None,
+    limit: int | None = None,
+) -> list[Connection]:
+    """Return the Calendly connections of this Maton account.
+
+    Source: `GET /connections` of the connections host.
+
+    Args:
+        credentials: Whose gateway key to use.
+        status: Only those in this state.
+        method: Only those authorised this way; Calendly's are `OAUTH2`.
+        limit: Return at most that many; the gateway's own default otherwise.
+
+    Returns:
+        The connections.
+
+    Raises:
+        ValueError: `status` or `limit` is out of range, or the credentials are for Calendly itself.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        for connection in list_connections(credentials, status="ACTIVE"):
+            print(connection.connection_id, connection.creation_time)
+        ```
+    """
+    check_choice(status, STATUSES, "status")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit!r}")
+    params = {"app": APP, "status": status, "method": method, "limit": limit}
+    return await client.collection("/connections", Connection, params=params, host="connections", member="connections")
+
+
+@endpoint_task("Create a Maton connection", writes=True)
+async def acreate_connection(client: CalendlyClient) -> Connection:
+    """Begin a new connection to a Calendly account; a person finishes it by opening its `url` in a browser.
+
+    After a lost answer, a pending connection that was not there before is taken for the new one.
+
+    Source: `POST /connections` of the connections host.
+
+    Args:
+        credentials: Whose gateway key to use.
+
+    Returns:
+        The pending connection; show `url.get_secret_value()` to the person, and keep it out of logs.
+
+    Raises:
+        ValueError: The credentials are for Calendly itself.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        connection = create_connection(credentials)
+        print("Open the connection's URL and log in to Calendly.")
+        connection = wait_for_connection(credentials, connection.connection_id)
+        ```
+    """
+    known = {connection.connection_id for connection in await on_client(alist_connections)(client, status="PENDING")}
+
+    async def create() -> Connection:
+        body = await client.request("POST", "/connections", json={"app": APP}, host="connections")
+        return await on_client(aget_connection)(client, _new_id(body))
+
+    async def existing() -> Connection | None:
+        pending = await on_client(alist_connections)(client, status="PENDING")
+        return next((connection for connection in pending if connection.connection_id not in known), None)
+
+    return await settle(create, existing)
+
+
+def _new_id(body: Any) -> str:
+    """Find the ID in the answer to a new connection; its wrapping is not documented, and several were seen."""
+    inner = body.get("connection", body) if isinstance(body, dict) else {}
+    for name in ("connection_id", "connection_Id", "id"):
+        if isinstance(inner, dict) and isinstance(inner.get(name), str):
+            return str(inner[name])
+    raise InvalidAnswerError(
+        "The new connection's answer has no ID",
+        resource="Connection",
+        member="connection_id",
+        method="POST",
+        path="/connections",
+    )
+
+
+@endpoint_task("Get a Maton connection")
+async def aget_connection(client: CalendlyClient, connection_id: str) -> Connection:
+    """Return one connection.
+
+    Source: `GET /connections/{connection_id}` of the connections host.
+
+    Args:
+        credentials: Whose gateway key to use.
+        connection_id: ID of the connection.
+
+    Returns:
+        The connection as it is now.
+
+    Raises:
+        ValueError: `connection_id` is none, or the credentials are for Calendly itself.
+        NotFoundError: There is no such connection.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        connection = get_connection(credentials, "21fd90f9-5935-43cd-b6c8-bde9d915ca80")
+        ```
+    """
+    return await client.resource(_path(connection_id), Connection, host="connections", member="connection")
+
+
+@endpoint_task("Delete a Maton connection", writes=True)
+async def adelete_connection(client: CalendlyClient, connection_id: str) -> None:
+    """Delete a connection: the gateway forgets that Calendly account.
+
+    Source: `DELETE /connections/{connection_id}` of the connections host.
+
+    Args:
+        credentials: Whose gateway key to use.
+        connection_id: ID of the connection.
+
+    Raises:
+        ValueError: `connection_id` is none, or the credentials are for Calendly itself.
+        NotFoundError: There is no such connection.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        connection = create_connection(credentials)
+        delete_connection(credentials, connection.connection_id)
+        ```
+    """
+    await client.delete(_path(connection_id), host="connections")
+
+
+@endpoint_task("Wait for a Maton connection")
+async def await_for_connection(
+    client: CalendlyClient,
+    connection_id: str,
+    *,
+    timeout_seconds: float = 300.0,
+    poll_seconds: float = 2.0,
+) -> Connection:
+    """Wait until a person has authorised a new connection.
+
+    Source: `GET /connections/{connection_id}` of the connections host, again and again.
+
+    Args:
+        credentials: Whose gateway key to use.
+        connection_id: ID of the connection.
+        timeout_seconds: How long to wait at the most.
+        poll_seconds: Pause between two looks.
+
+    Returns:
+        The active connection.
+
+    Raises:
+        ValueError: An argument is out of range, or the credentials are for Calendly itself.
+        ConnectionFailedError: The authorisation failed for good.
+        ConnectionPendingError: Nobody finished it in time.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        connection = wait_for_connection(credentials, "21fd90f9-5935-43cd-b6c8-bde9d915ca80")
+        ```
+    """
+    if timeout_seconds <= 0 or poll_seconds <= 0:
+        raise ValueError("timeout_seconds and poll_seconds must be above 0")
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        connection = await on_client(aget_connection)(client, connection_id)
+        if connection.status == "ACTIVE":
+            return connection
+        if connection.status == "FAILED":
+            raise ConnectionFailedError("The connection failed", path=_path(connection_id))
+        if (left := deadline - time.monotonic()) <= 0:
+            raise ConnectionPendingError(
+                f"The connection is still {connection.status} after {timeout_seconds:g} s", path=_path(connection_id)
+            )
+        await asyncio.sleep(min(poll_seconds, left))
+
+
+async def connection_in_use(client: CalendlyClient, connection_id: str | None) -> Connection | None:
+    """Return the named connection, or the one the gateway chooses without a name: the oldest active one."""
+    if connection_id is not None:
+        return await on_client(aget_connection)(client, connection_id)
+    active = await on_client(alist_connections)(client, status="ACTIVE")
+    return min(active, key=lambda connection: connection.creation_time, default=None)
+
+
+def _path(connection_id: str) -> str:
+    return filled_path("/connections/{id}", {"id": uuid_of(connection_id, "connections", "connection_id")})
+
+
+list_connections = sync_twin(alist_connections)
+create_connection = sync_twin(acreate_connection)
+get_connection = sync_twin(aget_connection)
+delete_connection = sync_twin(adelete_connection)
+wait_for_connection = sync_twin(await_for_connection)

@@ -1,0 +1,221 @@
+"""CalendlyCredentials: the block that says who we are."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, field_validator
+
+from prefect_calendly.client import (
+    DEFAULT_CONNECTIONS_URL,
+    DEFAULT_GATEWAY_URL,
+    CalendlyClient,
+    checked_base_url,
+)
+from prefect_calendly.errors import CalendlyError
+from prefect_calendly.sync import run_sync
+
+
+class CredentialsCheck(BaseModel):
+    """What `CalendlyCredentials.check` found out."""
+
+    ok: bool = Field(description="Whether calls with these credentials work.")
+    connection_id: str | None = Field(None, description="The gateway connection in use, as far as known.")
+    user_uri: str | None = Field(None, description="URI of the Calendly user behind it.")
+    user_name: str | None = Field(None, description="Name of that user.")
+    organization_uri: str | None = Field(None, description="URI of that user's organisation.")
+    problem: str | None = Field(None, description="What is wrong.")
+    hint: str | None = Field(None, description="What to do about it.")
+
+
+class CalendlyCredentials(CredentialsBlock):
+    """
+    Who to be towards Calendly: a key of the Maton gateway, and which of its Calendly connections to use.
+
+    Example:
+        Load stored credentials and list the next events:
+        ```python
+        from prefect import flow
+        from prefect_calendly import CalendlyCredentials
+        from prefect_calendly.scheduled_events import list_scheduled_events
+        from prefect_calendly.users import get_current_user
+
+        @flow
+        def next_events():
+            credentials = CalendlyCredentials.load("BLOCK_NAME")
+            user = get_current_user(credentials)
+            return list_scheduled_events(credentials, user=user, status="active", limit=10)
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "Calendly Credentials"
+    _block_type_slug: ClassVar[str | None] = "calendly-credentials"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://developer.calendly.com/api-docs")
+    _logo_url: ClassVar[HttpUrl | None] = HttpUrl("https://github.com/calendly.png?size=200")
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    api_key: SecretStr = Field(
+        default_factory=lambda: SecretStr(os.environ.get("MATON_API_KEY", "")),
+        validate_default=True,
+        title="API key",
+        description=(
+            "Maton API key; left empty, the environment variable MATON_API_KEY where the flow runs. With a gateway "
+            "URL of https://api.calendly.com: a Calendly personal access token."
+        ),
+        json_schema_extra={"position": 0},
+    )
+    connection_id: str | None = Field(
+        default=None,
+        title="Connection ID",
+        description="Which Calendly connection of the gateway to use; left empty, the gateway's default.",
+        json_schema_extra={"position": 1},
+    )
+    gateway_url: str = Field(
+        default_factory=lambda: os.environ.get("MATON_GATEWAY_URL", "") or DEFAULT_GATEWAY_URL,
+        validate_default=True,
+        title="Gateway URL",
+        description=(
+            f"Base URL of the API; left empty, MATON_GATEWAY_URL or {DEFAULT_GATEWAY_URL}. Also works: "
+            "https://api.maton.ai/calendly, or https://api.calendly.com with a personal access token."
+        ),
+        json_schema_extra={"position": 2},
+    )
+    connections_url: str = Field(
+        default_factory=lambda: os.environ.get("MATON_CONNECTIONS_URL", "") or DEFAULT_CONNECTIONS_URL,
+        validate_default=True,
+        title="Connections URL",
+        description=(
+            f"Host of the gateway's connections; left empty, MATON_CONNECTIONS_URL or {DEFAULT_CONNECTIONS_URL}."
+        ),
+        json_schema_extra={"position": 3},
+    )
+    timeout_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=600,
+        title="Timeout (seconds)",
+        description="Longest wait for connecting, and for each part of an answer.",
+        json_schema_extra={"position": 4},
+    )
+    requests_per_second: float = Field(
+        default=10.0,
+        gt=0,
+        le=10_000,
+        title="Requests per second",
+        description="Pace of all calls with this key in one process; the gateway allows 10.",
+        json_schema_extra={"position": 5},
+    )
+    max_concurrency: int = Field(
+        default=16,
+        ge=1,
+        le=256,
+        title="Requests at once",
+        description="How many requests of one task may be under way at the same time.",
+        json_schema_extra={"position": 6},
+    )
+
+    @field_validator("api_key")
+    @classmethod
+    def _has_key(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value().strip()
+        if not key:
+            raise ValueError("there is no API key: fill in `api_key`, or set the environment variable MATON_API_KEY")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError("api_key has characters that no key has (blanks, line breaks, accents): copy it again")
+        return SecretStr(key)
+
+    @field_validator("connection_id")
+    @classmethod
+    def _is_connection_id(cls, value: str | None) -> str | None:
+        value = (value or "").strip()
+        if value and not all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in value):
+            raise ValueError("connection_id must be the ID of a Maton connection: letters, digits and dashes")
+        return value or None
+
+    @field_validator("gateway_url", "connections_url", mode="before")
+    @classmethod
+    def _is_url(cls, value: Any, info: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        default = DEFAULT_GATEWAY_URL if info.field_name == "gateway_url" else DEFAULT_CONNECTIONS_URL
+        return checked_base_url(value.strip() or default, info.field_name)
+
+    def get_client(self) -> CalendlyClient:
+        """Return an async client of these credentials, to be used with `async with`.
+
+        Returns:
+            A client that has sent nothing yet.
+
+        Example:
+            ```python
+            async with credentials.get_client() as client:
+                answer = await client.request("GET", "/users/me")
+            ```
+        """
+        return CalendlyClient(
+            self.api_key.get_secret_value(),
+            gateway_url=self.gateway_url,
+            connections_url=self.connections_url,
+            connection_id=self.connection_id,
+            timeout_seconds=self.timeout_seconds,
+            requests_per_second=self.requests_per_second,
+            max_concurrency=self.max_concurrency,
+        )
+
+    async def acheck(self) -> CredentialsCheck:
+        """Say whether these credentials work, whose they are, and what is wrong if they do not.
+
+        Calls `GET /users/me` and, on the gateway, `GET /connections`; it changes nothing and does not raise for
+        what Calendly or the gateway answers.
+
+        Returns:
+            One answer with everything found out.
+
+        Example:
+            ```python
+            check = await credentials.acheck()
+            if not check.ok:
+                print(check.problem, check.hint)
+            ```
+        """
+        from prefect_calendly.connections import connection_in_use  # these import this module
+        from prefect_calendly.endpoints import on_client
+        from prefect_calendly.users import aget_current_user
+
+        async with self.get_client() as client:
+            connection_id = self.connection_id
+            try:
+                connection = None if client.direct else await connection_in_use(client, connection_id)
+                if connection is not None:
+                    connection_id = connection.connection_id
+                user = await on_client(aget_current_user)(client)
+            except CalendlyError as error:
+                return CredentialsCheck(
+                    ok=False, connection_id=connection_id, problem=str(error), hint=error.hint or None
+                )
+            return CredentialsCheck(
+                ok=True,
+                connection_id=connection_id,
+                user_uri=user.uri,
+                user_name=user.name,
+                organization_uri=user.current_organization,
+            )
+
+    def check(self) -> CredentialsCheck:
+        """Say whether these credentials work: `acheck` for code that is not async.
+
+        Returns:
+            One answer with everything found out.
+
+        Raises:
+            RuntimeError: Called where an event loop is running; use `await credentials.acheck()` there.
+
+        Example:
+            ```python
+            print(CalendlyCredentials.load("BLOCK_NAME").check().problem)
+            ```
+        """
+        return run_sync(self.acheck, "check", "acheck")

@@ -1,0 +1,181 @@
+"""Event types: the kinds of meeting that can be booked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Literal
+
+from prefect_calendly.client import CalendlyClient
+from prefect_calendly.endpoints import endpoint_task, listing_task, sync_twin
+from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
+from prefect_calendly.resource import Resource, check_sort
+
+
+class EventTypeProfile(Resource):
+    """Who offers an event type: a user or a team."""
+
+    type: Literal["User", "Team"] | str
+    name: str
+    owner: str
+
+
+class CustomQuestion(Resource):
+    """A question on the booking form; bookings refer to it by its exact `name`."""
+
+    name: str
+    type: Literal["string", "text", "phone_number", "single_select", "multi_select"] | str
+    position: int
+    enabled: bool
+    required: bool
+    answer_choices: tuple[str, ...] = ()
+    include_other: bool = False
+
+
+class LocationConfiguration(Resource):
+    """A place that an event type offers; bookings say its `kind`."""
+
+    kind: (
+        Literal[
+            "physical",
+            "ask_invitee",
+            "custom",
+            "inbound_call",
+            "outbound_call",
+            "google_conference",
+            "zoom_conference",
+            "gotomeeting_conference",
+            "microsoft_teams_conference",
+            "webex_conference",
+        ]
+        | str
+    )
+    location: str | None = None
+    additional_info: str | None = None
+    phone_number: str | None = None
+
+
+class EventType(Resource):
+    """A kind of meeting."""
+
+    uri: str
+    name: str | None = None
+    active: bool
+    slug: str | None = None
+    scheduling_url: str
+    duration: float
+    """Minutes."""
+    duration_options: tuple[int, ...] | None = None
+    kind: Literal["solo", "group"] | str
+    pooling_type: Literal["round_robin", "collective", "multi_pool"] | str | None = None
+    type: Literal["StandardEventType", "AdhocEventType"] | str
+    color: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+    internal_note: str | None = None
+    description_plain: str | None = None
+    description_html: str | None = None
+    is_paid: bool | None = None
+    profile: EventTypeProfile | None = None
+    secret: bool | None = None
+    booking_method: Literal["instant", "poll"] | str | None = None
+    custom_questions: tuple[CustomQuestion, ...] = ()
+    admin_managed: bool | None = None
+    locations: tuple[LocationConfiguration, ...] | None = None
+    position: int | None = None
+    locale: str | None = None
+
+
+@listing_task("List event types")
+async def alist_event_types(
+    client: CalendlyClient,
+    *,
+    user: Reference | None = None,
+    organization: Reference | None = None,
+    active: bool | None = None,
+    admin_managed: bool | None = None,
+    user_availability_schedule: Reference | None = None,
+    sort: str | None = None,
+    count: int = 100,
+    page_token: str | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[EventType]:
+    """Return the event types that a user hosts, or all of an organisation.
+
+    Source: `GET /event_types`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        user: Owned or hosted by this user; this or `organization` is needed.
+        organization: All of this organisation (for owners and admins).
+        active: Only active (True) or inactive (False) ones; both by default.
+        admin_managed: Only those that an admin manages, or does not.
+        user_availability_schedule: Only those that use this schedule; needs `user`.
+        sort: Comma list of `name`, `position`, `created_at` or `updated_at`, each with `:asc` or `:desc`.
+        count: Items per request, 1 to 100.
+        page_token: Where to start, from an earlier answer.
+        limit: Return at most that many; all by default.
+
+    Returns:
+        The event types; by name unless `sort` says otherwise.
+
+    Raises:
+        ValueError: An argument is missing or out of range.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        for event_type in list_event_types(credentials, user="AAAAAAAAAAAAAAAA", active=True):
+            print(event_type.name, event_type.duration)
+        ```
+    """
+    if user is None and organization is None:
+        raise ValueError("give `user` or `organization`")
+    if user_availability_schedule is not None and user is None:
+        raise ValueError("`user_availability_schedule` needs `user` too")
+    check_sort(sort, ("name", "position", "created_at", "updated_at"))
+    filters = optional_uris(
+        user=(user, "users"),
+        organization=(organization, "organizations"),
+        user_availability_schedule=(user_availability_schedule, "user_availability_schedules"),
+    )
+    async for event_type in client.pages(
+        "/event_types",
+        EventType,
+        params={**filters, "active": active, "admin_managed": admin_managed, "sort": sort},
+        count=count,
+        page_token=page_token,
+        limit=limit,
+    ):
+        yield event_type
+
+
+@endpoint_task("Get an event type")
+async def aget_event_type(client: CalendlyClient, event_type: Reference) -> EventType:
+    """Return one event type, with its questions and locations.
+
+    Source: `GET /event_types/{uuid}`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        event_type: URI, uuid or model.
+
+    Returns:
+        The event type.
+
+    Raises:
+        ValueError: `event_type` is none.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        event_type = get_event_type(credentials, "CCCCCCCCCCCCCCCC")
+        ```
+    """
+    uuid = uuid_of(event_type, "event_types", "event_type")
+    return await client.resource(filled_path("/event_types/{uuid}", {"uuid": uuid}), EventType)
+
+
+list_event_types = sync_twin(alist_event_types)
+get_event_type = sync_twin(aget_event_type)

@@ -1,0 +1,421 @@
+"""Invitees: the people who booked, and booking for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import available_timezones
+
+from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, stream, sync_twin
+from prefect_calendly.errors import CalendlyError, NotFoundError, PermissionDeniedError
+from prefect_calendly.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
+from prefect_calendly.resource import Resource, check_choice, check_sort, utc, wire_time
+from prefect_calendly.scheduled_events import Cancellation, alist_scheduled_events
+from prefect_calendly.users import aget_current_user
+
+MOST_GUESTS = 10
+LOCATION_KINDS_WITH_PLACE = ("physical", "outbound_call", "ask_invitee", "custom")
+LOCATION_KINDS = (
+    *LOCATION_KINDS_WITH_PLACE,
+    "inbound_call",
+    "zoom_conference",
+    "google_conference",
+    "gotomeeting_conference",
+    "microsoft_teams_conference",
+    "webex_conference",
+)
+_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
+
+
+class QuestionAndAnswer(Resource):
+    """An answer on the booking form."""
+
+    question: str
+    answer: str
+    position: int
+
+
+class Tracking(Resource):
+    """Where a booking came from."""
+
+    utm_campaign: str | None = None
+    utm_source: str | None = None
+    utm_medium: str | None = None
+    utm_content: str | None = None
+    utm_term: str | None = None
+    salesforce_uuid: str | None = None
+
+
+class Payment(Resource):
+    """What an invitee paid."""
+
+    external_id: str | None = None
+    provider: Literal["stripe", "paypal"] | str | None = None
+    amount: float | None = None
+    currency: Literal["AUD", "CAD", "EUR", "GBP", "USD"] | str | None = None
+    terms: str | None = None
+    successful: bool | None = None
+
+
+class NoShow(Resource):
+    """The mark of an invitee who did not come."""
+
+    uri: str
+    created_at: datetime | None = None
+
+
+class Reconfirmation(Resource):
+    """Whether an invitee confirmed again."""
+
+    created_at: datetime | None = None
+    confirmed_at: datetime | None = None
+
+
+class Invitee(Resource):
+    """Somebody who booked an event."""
+
+    uri: str
+    email: str
+    name: str
+    first_name: str | None = None
+    last_name: str | None = None
+    status: Literal["active", "canceled"] | str
+    questions_and_answers: tuple[QuestionAndAnswer, ...] = ()
+    timezone: str | None = None
+    event: str
+    created_at: datetime
+    updated_at: datetime
+    tracking: Tracking | None = None
+    text_reminder_number: str | None = None
+    rescheduled: bool = False
+    """True on the old invitee of a booking that was moved."""
+    old_invitee: str | None = None
+    new_invitee: str | None = None
+    cancel_url: str | None = None
+    reschedule_url: str | None = None
+    routing_form_submission: str | None = None
+    cancellation: Cancellation | None = None
+    payment: Payment | None = None
+    no_show: NoShow | None = None
+    reconfirmation: Reconfirmation | None = None
+    scheduling_method: Literal["instant_book", "api"] | str | None = None
+    invitee_scheduled_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventInvitees:
+    """One event of `list_invitees_of_events`: its invitees, or why they could not be listed."""
+
+    event: str
+    """URI of the event."""
+    invitees: tuple[Invitee, ...] = ()
+    error: CalendlyError | None = None
+
+
+@listing_task("List invitees")
+async def alist_invitees(
+    client: CalendlyClient,
+    event: Reference,
+    *,
+    status: Literal["active", "canceled"] | None = None,
+    email: str | None = None,
+    sort: str | None = None,
+    count: int = 100,
+    page_token: str | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[Invitee]:
+    """Return the invitees of a scheduled event.
+
+    Source: `GET /scheduled_events/{uuid}/invitees`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        event: URI, uuid or model of the event.
+        status: `active` or `canceled`; both by default.
+        email: Only those with this address.
+        sort: `created_at:asc` (the default) or `created_at:desc`.
+        count: Items per request, 1 to 100.
+        page_token: Where to start, from an earlier answer.
+        limit: Return at most that many; all by default.
+
+    Returns:
+        The invitees.
+
+    Raises:
+        ValueError: `event` is none, or an argument is out of range.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        for invitee in list_invitees(credentials, "DDDDDDDDDDDDDDDD", status="active"):
+            print(invitee.timezone)
+        ```
+    """
+    check_choice(status, ("active", "canceled"), "status")
+    check_sort(sort, ("created_at",))
+    async for invitee in client.pages(
+        filled_path("/scheduled_events/{uuid}/invitees", {"uuid": uuid_of(event, "scheduled_events", "event")}),
+        Invitee,
+        params={"status": status, "email": email, "sort": sort},
+        count=count,
+        page_token=page_token,
+        limit=limit,
+    ):
+        yield invitee
+
+
+@endpoint_task("Get an invitee")
+async def aget_invitee(client: CalendlyClient, invitee: Reference, *, event: Reference | None = None) -> Invitee:
+    """Return one invitee.
+
+    Source: `GET /scheduled_events/{event_uuid}/invitees/{invitee_uuid}`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        invitee: URI or model; or the bare uuid, with `event`.
+        event: URI, uuid or model of the event; needed with a bare uuid only.
+
+    Returns:
+        The invitee.
+
+    Raises:
+        ValueError: `invitee` or `event` is none.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        invitee = get_invitee(credentials, "EEEEEEEEEEEEEEEE", event="DDDDDDDDDDDDDDDD")
+        ```
+    """
+    text = invitee.uri if isinstance(invitee, HasUri) else invitee
+    whole = re.fullmatch(rf"{re.escape(CALENDLY_ORIGIN)}/scheduled_events/([\w-]+)/invitees/([\w-]+)", str(text))
+    if whole:
+        event_uuid, invitee_uuid = whole.groups()
+        if event is not None and uuid_of(event, "scheduled_events", "event") != event_uuid:
+            raise ValueError("`invitee` belongs to another event than `event`")
+    elif event is None:
+        raise ValueError("invitee must be the URI of an invitee; with a bare uuid give `event` too")
+    else:
+        event_uuid, invitee_uuid = (
+            uuid_of(event, "scheduled_events", "event"),
+            uuid_of(invitee, "invitees", "invitee"),
+        )
+    path = filled_path("/scheduled_events/{event}/invitees/{invitee}", {"event": event_uuid, "invitee": invitee_uuid})
+    return await client.resource(path, Invitee)
+
+
+@endpoint_task("List the invitees of events")
+async def alist_invitees_of_events(
+    client: CalendlyClient,
+    events: Iterable[Reference],
+    *,
+    status: Literal["active", "canceled"] | None = None,
+    email: str | None = None,
+) -> list[EventInvitees]:
+    """Return the invitees of many events: one task, a bounded number of requests at once.
+
+    An event that cannot be read does not hide the others; a refused key or a missing connection ends it all.
+
+    Source: `GET /scheduled_events/{uuid}/invitees`, for each event.
+
+    Args:
+        credentials: Whose Calendly to use.
+        events: URIs, uuids or models.
+        status: `active` or `canceled`; both by default.
+        email: Only those with this address.
+
+    Returns:
+        For each event, in the same order, its invitees or its error.
+
+    Raises:
+        ValueError: One of `events` is none, or `status` is unknown; before any request.
+        AuthenticationError: The key or token was refused.
+        NoConnectionError: There is no Calendly connection.
+
+    Example:
+        ```python
+        events = list_scheduled_events(credentials, user="AAAAAAAAAAAAAAAA", limit=20)
+        for outcome in list_invitees_of_events(credentials, events, status="active"):
+            print(outcome.event, len(outcome.invitees), outcome.error)
+        ```
+    """
+    check_choice(status, ("active", "canceled"), "status")
+    uris = [uri_of(event, "scheduled_events", "events") for event in events]
+
+    async def of_event(uri: str) -> tuple[Invitee, ...]:
+        return tuple([invitee async for invitee in stream(alist_invitees)(client, uri, status=status, email=email)])
+
+    outcomes = await client.each(uris, of_event)
+    return [EventInvitees(outcome.item, outcome.value or (), outcome.error) for outcome in outcomes]
+
+
+@endpoint_task("Book an event for an invitee", writes=True)
+async def acreate_invitee(
+    client: CalendlyClient,
+    event_type: Reference,
+    *,
+    start_time: datetime,
+    email: str,
+    timezone: str,
+    name: str | None = None,
+    first_name: str | None = None,
+    last_name: str | None = None,
+    text_reminder_number: str | None = None,
+    location: Mapping[str, str] | None = None,
+    questions_and_answers: Sequence[QuestionAndAnswer | Mapping[str, Any]] = (),
+    tracking: Tracking | None = None,
+    event_guests: Sequence[str] = (),
+    route: Literal["official", "order"] = "official",
+) -> Invitee:
+    """Book an open slot of an event type; invitations and e-mails go out.
+
+    After a lost answer the booking is looked up (same event type, start and address) before anything is repeated,
+    so that nobody gets a second meeting; if the invitee has that slot already, that invitee is returned.
+
+    Source: `POST /invitees`; with `route="order"`, `POST /event_types/{uuid}/invitees`.
+
+    Args:
+        credentials: Whose Calendly to use; needs a paid plan on older accounts.
+        event_type: URI, uuid or model.
+        start_time: Aware, any zone; must be an open slot (`list_available_times`).
+        email: Address of the invitee.
+        timezone: IANA name of the invitee's zone, such as `Europe/Berlin`.
+        name: Full name; this or `first_name` is needed.
+        first_name: With `last_name`, for forms that split the name.
+        last_name: See `first_name`.
+        text_reminder_number: Phone number for text reminders, in international form.
+        location: Where it takes place, `{"kind": …}` and, for a kind that needs one, `"location"`; one that the event
+            type offers. Leave it out where the event type has none, and for round robin.
+        questions_and_answers: Answers to the form's questions: `question` (its exact text), `answer`, `position`.
+        tracking: Where the booking came from.
+        event_guests: At most 10 further addresses.
+        route: `official` is Calendly's documented path; `order` the older one, for a gateway that translates it.
+
+    Returns:
+        The invitee; `event` is the URI of the new event.
+
+    Raises:
+        ValueError: An argument is missing or out of range; before any request.
+        SlotFilledError: Somebody else has that start time.
+        PlanRequiredError: The plan has no booking by API.
+        UnconfirmedWriteError: The answer was lost and the booking could not be looked up.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        from datetime import UTC, datetime, timedelta
+
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        event_type = get_event_type(credentials, "CCCCCCCCCCCCCCCC")
+        slots = list_available_times(credentials, event_type, start_time=soon, end_time=soon + timedelta(days=31))
+        invitee = create_invitee(
+            credentials,
+            event_type,
+            start_time=slots[0].start_time,
+            email="bob.smith@example.com",
+            name="Bob Smith",
+            timezone="America/Los_Angeles",
+            location={"kind": event_type.locations[0].kind},
+        )
+        ```
+    """
+    event_type_uri = uri_of(event_type, "event_types", "event_type")
+    start = utc(start_time, "start_time")
+    _check_booking(email, timezone, name, first_name, location, event_guests)
+    answers = [
+        item if isinstance(item, QuestionAndAnswer) else QuestionAndAnswer.model_validate(item)
+        for item in questions_and_answers
+    ]
+    person = {
+        "name": name,
+        "first_name": first_name,
+        "last_name": last_name,
+        "email": email,
+        "timezone": timezone,
+        "text_reminder_number": text_reminder_number,
+    }
+    invitee = {key: value for key, value in person.items() if value is not None}
+    body: dict[str, Any] = {"start_time": wire_time(start, "start_time")}
+    if location is not None:
+        body["location"] = dict(location)
+    if answers:
+        body["questions_and_answers"] = [answer.model_dump() for answer in answers]
+    if tracking is not None:
+        body["tracking"] = {field: getattr(tracking, field) for field in Tracking.model_fields}
+    if event_guests:
+        body["event_guests"] = list(event_guests)
+    if route == "official":
+        path = "/invitees"
+        body |= {"event_type": event_type_uri, "invitee": invitee}
+    else:
+        uuid = uuid_of(event_type, "event_types", "event_type")
+        path = filled_path("/event_types/{uuid}/invitees", {"uuid": uuid})
+        body |= invitee
+
+    async def book() -> Invitee:
+        return await client.resource(path, Invitee, method="POST", json=body)
+
+    async def existing() -> Invitee | None:
+        return await _booking(client, event_type_uri, start, email)
+
+    return await settle(book, existing, looks=2)
+
+
+def _check_booking(
+    email: str,
+    timezone: str,
+    name: str | None,
+    first_name: str | None,
+    location: Mapping[str, str] | None,
+    event_guests: Sequence[str],
+) -> None:
+    """Check what can be checked before anything is sent; the texts never repeat a personal detail."""
+    if not name and not first_name:
+        raise ValueError("give the invitee's `name`, or `first_name` (and `last_name`)")
+    if not _EMAIL.fullmatch(email):
+        raise ValueError("email must be an e-mail address")
+    if timezone not in available_timezones():
+        raise ValueError(f"timezone must be an IANA time zone such as Europe/Berlin, not {timezone!r}")
+    if isinstance(event_guests, str) or len(event_guests) > MOST_GUESTS:
+        raise ValueError(f"event_guests must be a list of at most {MOST_GUESTS} addresses, not {len(event_guests)}")
+    if not all(_EMAIL.fullmatch(guest) for guest in event_guests):
+        raise ValueError("event_guests must all be e-mail addresses")
+    if location is not None:
+        check_choice(location.get("kind") or "", LOCATION_KINDS, "location['kind']")
+        if location["kind"] in LOCATION_KINDS_WITH_PLACE and not location.get("location"):
+            raise ValueError(f"location of kind {location['kind']!r} needs 'location' too")
+
+
+async def _booking(client: CalendlyClient, event_type: str, start: datetime, email: str) -> Invitee | None:
+    """Look an active booking up by event type, start and address; in the whole organisation where we may."""
+    user = await on_client(aget_current_user)(client)
+    filters: dict[str, Any] = {
+        "invitee_email": email,
+        "status": "active",
+        "min_start_time": start,
+        "max_start_time": start + timedelta(seconds=1),
+    }
+    list_events = stream(alist_scheduled_events)
+    try:
+        events = [event async for event in list_events(client, organization=user.current_organization, **filters)]
+    except PermissionDeniedError:  # no admin: only the user's own events
+        events = [event async for event in list_events(client, user=user, **filters)]
+    for event in events:
+        if event.event_type == event_type and event.start_time == start:
+            try:
+                async for invitee in stream(alist_invitees)(client, event, status="active", sort="created_at:desc"):
+                    if invitee.email.casefold() == email.casefold():
+                        return invitee
+            except NotFoundError:
+                continue
+    return None
+
+
+list_invitees = sync_twin(alist_invitees)
+get_invitee = sync_twin(aget_invitee)
+list_invitees_of_events = sync_twin(alist_invitees_of_events)
+create_invitee = sync_twin(acreate_invitee)

@@ -1,0 +1,96 @@
+"""Organisations: who belongs to one, in what role."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Literal
+
+from prefect_calendly.client import CalendlyClient
+from prefect_calendly.endpoints import listing_task, sync_twin
+from prefect_calendly.identifiers import Reference, optional_uris
+from prefect_calendly.resource import Resource, check_choice
+
+
+class MembershipUser(Resource):
+    """The user inside a membership."""
+
+    uri: str
+    name: str
+    email: str
+    slug: str | None = None
+    scheduling_url: str | None = None
+    timezone: str | None = None
+    avatar_url: str | None = None
+    locale: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class OrganizationMembership(Resource):
+    """A user's place in an organisation."""
+
+    uri: str
+    role: Literal["owner", "admin", "user"] | str
+    user: MembershipUser
+    organization: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@listing_task("List organisation memberships")
+async def alist_memberships(
+    client: CalendlyClient,
+    *,
+    organization: Reference | None = None,
+    user: Reference | None = None,
+    email: str | None = None,
+    role: Literal["owner", "admin", "user"] | None = None,
+    count: int = 100,
+    page_token: str | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[OrganizationMembership]:
+    """Return the memberships of an organisation or of a user.
+
+    Source: `GET /organization_memberships`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        organization: Of this organisation; this or `user` is needed.
+        user: Of this user.
+        email: Of the user with this address.
+        role: Only this role.
+        count: Items per request, 1 to 100.
+        page_token: Where to start, from an earlier answer.
+        limit: Return at most that many; all by default.
+
+    Returns:
+        The memberships.
+
+    Raises:
+        ValueError: Neither `organization` nor `user`, or an argument is out of range.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        user = get_current_user(credentials)
+        for membership in list_memberships(credentials, organization=user.current_organization):
+            print(membership.role, membership.user.timezone)
+        ```
+    """
+    if organization is None and user is None:
+        raise ValueError("give `organization` or `user`")
+    check_choice(role, ("owner", "admin", "user"), "role")
+    filters = optional_uris(organization=(organization, "organizations"), user=(user, "users"))
+    async for membership in client.pages(
+        "/organization_memberships",
+        OrganizationMembership,
+        params={**filters, "email": email, "role": role},
+        count=count,
+        page_token=page_token,
+        limit=limit,
+    ):
+        yield membership
+
+
+list_memberships = sync_twin(alist_memberships)

@@ -1,0 +1,128 @@
+"""When the next request may go: the gateway's rate per key, Calendly's quota per connection.
+
+The state is shared by every client of the process that uses the same account, in whatever thread or event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+
+# The gateway counts by its own clock, behind a network that can bunch requests up: stay a little below the limit.
+_SHARE_OF_RATE = 0.97
+# A waiting request looks again this often, for an answer that comes in meanwhile can change how long it must wait.
+_LOOK_AGAIN_SECONDS = 0.5
+
+
+class Pace:
+    """An even pace of requests for one gateway key."""
+
+    def __init__(self, requests_per_second: float) -> None:
+        self.requests_per_second = requests_per_second
+        self._lock = threading.Lock()
+        self._next_slot = 0.0
+        self._paused_until = 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody go for that long: the gateway said so."""
+        with self._lock:
+            self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+
+    def paused_for(self) -> float:
+        """Seconds for which nobody may go; 0 when the way is free."""
+        return max(0.0, self._paused_until - time.monotonic())
+
+    def slot(self) -> float:
+        """Take the next free slot; return the seconds until it."""
+        with self._lock:
+            now = time.monotonic()
+            at = max(now, self._next_slot)
+            self._next_slot = at + 1 / (self.requests_per_second * _SHARE_OF_RATE)
+            return at - now
+
+
+class Quota:
+    """Calendly's window of requests for one user, as its `X-RateLimit` headers tell it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._remaining: int | None = None  # None until an answer has told
+        self._resets_at = 0.0
+        self._under_way = 0
+
+    def closed_for(self) -> float:
+        """Seconds until the window starts anew; 0 while requests are left in it, or nothing is known."""
+        if self._remaining is None or self._remaining > 0:
+            return 0.0
+        return max(0.0, self._resets_at - time.monotonic())
+
+    def take(self) -> float:
+        """Take one request out of the window: 0 when taken, else the seconds until the window starts anew."""
+        with self._lock:
+            if closed := self.closed_for():
+                return closed
+            if self._remaining is not None:
+                # After the reset the old figure means nothing: the next answer tells the new one.
+                self._remaining = self._remaining - 1 if time.monotonic() < self._resets_at else None
+            self._under_way += 1
+            return 0.0
+
+    def answered(self, remaining: int | None, reset_seconds: float | None) -> None:
+        """Note that a request has ended, and what its answer said of the window.
+
+        Args:
+            remaining: `X-RateLimit-Remaining`, where the answer had it.
+            reset_seconds: `X-RateLimit-Reset`: seconds until the window starts anew.
+        """
+        with self._lock:
+            self._under_way = max(0, self._under_way - 1)
+            if remaining is not None and reset_seconds is not None:
+                # Those under way will be counted too; the last of them to be answered sets the figure right.
+                self._remaining = remaining - self._under_way
+                self._resets_at = time.monotonic() + reset_seconds
+
+    def exhausted(self, seconds: float) -> None:
+        """Note that the window is used up for that long."""
+        with self._lock:
+            self._remaining = 0
+            self._resets_at = max(self._resets_at, time.monotonic() + seconds)
+
+
+class Limiter:
+    """Both limits of one account together; every request waits here before it is sent."""
+
+    def __init__(self, pace: Pace, quota: Quota) -> None:
+        self.pace = pace
+        self.quota = quota
+
+    async def wait(self) -> None:
+        """Wait until a request may go, and count it; `quota.answered` must follow when it has ended."""
+        while True:
+            await asyncio.sleep(self.pace.slot())
+            wait = self.pace.paused_for() or self.quota.take()
+            if not wait:
+                return
+            # Whoever waited here takes a new slot: all go on at the pace, not at once.
+            await self._wait_until_free(wait)
+
+    async def _wait_until_free(self, wait: float) -> None:
+        while wait > 0:
+            await asyncio.sleep(min(wait, _LOOK_AGAIN_SECONDS))
+            wait = self.pace.paused_for() or self.quota.closed_for()
+
+
+_paces: dict[bytes, Pace] = {}
+_quotas: dict[bytes, Quota] = {}
+_registry_lock = threading.Lock()
+
+
+def limiter_for(base_url: str, api_key: str, connection_id: str | None, requests_per_second: float) -> Limiter:
+    """Return the process-wide limiter of an account; of several paces asked for one key the slowest holds."""
+    key = hashlib.sha256(f"{base_url}\n{api_key}".encode()).digest()
+    connection = hashlib.sha256(key + (connection_id or "").encode()).digest()
+    with _registry_lock:
+        pace = _paces.setdefault(key, Pace(requests_per_second))
+        pace.requests_per_second = min(pace.requests_per_second, requests_per_second)
+        return Limiter(pace, _quotas.setdefault(connection, Quota()))

@@ -1,0 +1,79 @@
+"""What all Calendly models share, and how times go onto the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Resource(BaseModel):
+    """An immutable piece of a Calendly answer; members we do not know are kept (`model_extra`).
+
+    Validation errors do not show the input: answers hold personal data.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+
+def utc(value: datetime, argument: str) -> datetime:
+    """Check that a time is aware, and return it in UTC.
+
+    Args:
+        value: An aware datetime, in any zone.
+        argument: The caller's argument, for the error text.
+
+    Returns:
+        The same instant in UTC.
+
+    Raises:
+        ValueError: It is naive, or no datetime.
+    """
+    if not isinstance(value, datetime):
+        raise ValueError(f"{argument} must be an aware datetime, not {type(value).__name__}")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ValueError(f"{argument} must be an aware datetime: give it a time zone, such as tzinfo=UTC")
+    return value.astimezone(UTC)
+
+
+def wire_time(value: datetime | None, argument: str) -> str | None:
+    """Return an aware time as Calendly wants it (`2026-01-02T03:04:05.678000Z`); None stays None."""
+    return None if value is None else utc(value, argument).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def check_order(start: datetime | None, end: datetime | None, start_name: str, end_name: str) -> None:
+    """Check that two aware times, where both are given, are in order; raise ValueError otherwise."""
+    if start is not None and end is not None and utc(end, end_name) <= utc(start, start_name):
+        raise ValueError(f"{end_name} must be after {start_name}")
+
+
+def check_sort(sort: str | None, fields: Sequence[str]) -> None:
+    """Check a `sort` argument: a comma list of `field:asc` or `field:desc`; raise ValueError otherwise."""
+    for part in sort.split(",") if sort is not None else ():
+        field, _, direction = part.partition(":")
+        if field not in fields or direction not in ("asc", "desc"):
+            raise ValueError(f"sort must be a comma list of {', '.join(fields)} with :asc or :desc, not {sort!r}")
+
+
+def check_choice(value: object, choices: Sequence[str], argument: str) -> None:
+    """Check that an argument, where it is given, is one of its choices; raise ValueError otherwise."""
+    if value is not None and value not in choices:
+        raise ValueError(f"{argument} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def windows(start: datetime, end: datetime, days: int) -> Iterator[tuple[datetime, datetime]]:
+    """Split a span of UTC times into adjoining windows of at most that many days.
+
+    Args:
+        start: Beginning, in UTC.
+        end: End, in UTC.
+        days: Longest window.
+
+    Yields:
+        Beginning and end of each window, in order, without gap or overlap.
+    """
+    while start < end:
+        stop = min(end, start + timedelta(days=days))
+        yield start, stop
+        start = stop

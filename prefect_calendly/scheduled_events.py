@@ -1,0 +1,276 @@
+"""Scheduled events: meetings in calendars."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Literal
+
+from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, sync_twin
+from prefect_calendly.errors import AlreadyCanceledError, BadRequestError, InvalidAnswerError
+from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
+from prefect_calendly.resource import Resource, check_choice, check_order, check_sort, wire_time
+
+LONGEST_REASON = 10_000
+
+
+class Cancellation(Resource):
+    """Who cancelled an event or an invitee, and why."""
+
+    canceled_by: str | None = None
+    reason: str | None = None
+    canceler_type: Literal["host", "invitee"] | str | None = None
+    created_at: datetime | None = None
+
+
+class EventLocation(Resource):
+    """Where an event takes place; `type` says which other members there are."""
+
+    type: (
+        Literal[
+            "physical",
+            "ask_invitee",
+            "custom",
+            "inbound_call",
+            "outbound_call",
+            "google_conference",
+            "zoom",
+            "gotomeeting",
+            "microsoft_teams_conference",
+            "webex_conference",
+        ]
+        | str
+    )
+    location: str | None = None
+    additional_info: str | None = None
+    status: Literal["initiated", "processing", "pushed", "failed"] | str | None = None
+    join_url: str | None = None
+    data: dict[str, Any] | None = None
+
+
+class InviteesCounter(Resource):
+    """How many invitees an event has and can have."""
+
+    total: int
+    active: int
+    limit: int
+
+
+class EventMembership(Resource):
+    """A host of an event."""
+
+    user: str
+    user_email: str | None = None
+    user_name: str | None = None
+    buffered_start_time: datetime | None = None
+    buffered_end_time: datetime | None = None
+
+
+class EventGuest(Resource):
+    """Somebody whom an invitee brings along."""
+
+    email: str
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class CalendarEvent(Resource):
+    """The event's twin in the host's own calendar."""
+
+    kind: Literal["exchange", "google", "icloud", "outlook", "outlook_desktop"] | str
+    external_id: str | None = None
+
+
+class ScheduledEvent(Resource):
+    """A meeting."""
+
+    uri: str
+    name: str | None = None
+    meeting_notes_plain: str | None = None
+    meeting_notes_html: str | None = None
+    status: Literal["active", "canceled"] | str
+    start_time: datetime
+    end_time: datetime
+    event_type: str | None = None
+    location: EventLocation | None = None
+    invitees_counter: InviteesCounter
+    created_at: datetime
+    updated_at: datetime
+    event_memberships: tuple[EventMembership, ...]
+    event_guests: tuple[EventGuest, ...] = ()
+    calendar_event: CalendarEvent | None = None
+    cancellation: Cancellation | None = None
+
+
+@listing_task("List scheduled events")
+async def alist_scheduled_events(
+    client: CalendlyClient,
+    *,
+    user: Reference | None = None,
+    organization: Reference | None = None,
+    group: Reference | None = None,
+    invitee_email: str | None = None,
+    status: Literal["active", "canceled"] | None = None,
+    min_start_time: datetime | None = None,
+    max_start_time: datetime | None = None,
+    sort: str | None = None,
+    count: int = 100,
+    page_token: str | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[ScheduledEvent]:
+    """Return the scheduled events of a user, an organisation or a group.
+
+    Source: `GET /scheduled_events`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        user: Of this user; for anyone but the credentials' own user give `organization` too.
+        organization: Of this organisation (all its events: for owners and admins).
+        group: Of this group; give `organization` too.
+        invitee_email: Only those with an invitee of this address.
+        status: `active` or `canceled`; both by default.
+        min_start_time: Only those that start at this time (aware, any zone) or later.
+        max_start_time: Only those that start before this time (aware, any zone).
+        sort: `start_time:asc` or `start_time:desc`.
+        count: Items per request, 1 to 100.
+        page_token: Where to start, from an earlier answer.
+        limit: Return at most that many; all by default.
+
+    Returns:
+        The events.
+
+    Raises:
+        ValueError: No owner is given, a time is naive, or an argument is out of range.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        from datetime import UTC, datetime
+
+        events = list_scheduled_events(
+            credentials, user="AAAAAAAAAAAAAAAA", status="active", min_start_time=datetime.now(UTC)
+        )
+        ```
+    """
+    if user is None and organization is None and group is None:
+        raise ValueError("give `user`, `organization` or `group`")
+    if group is not None and organization is None:
+        raise ValueError("`group` needs `organization` too")
+    check_choice(status, ("active", "canceled"), "status")
+    check_sort(sort, ("start_time",))
+    check_order(min_start_time, max_start_time, "min_start_time", "max_start_time")
+    filters = optional_uris(user=(user, "users"), organization=(organization, "organizations"), group=(group, "groups"))
+    async for event in client.pages(
+        "/scheduled_events",
+        ScheduledEvent,
+        params={
+            **filters,
+            "invitee_email": invitee_email,
+            "status": status,
+            "min_start_time": wire_time(min_start_time, "min_start_time"),
+            "max_start_time": wire_time(max_start_time, "max_start_time"),
+            "sort": sort,
+        },
+        count=count,
+        page_token=page_token,
+        limit=limit,
+    ):
+        yield event
+
+
+@endpoint_task("Get a scheduled event")
+async def aget_scheduled_event(client: CalendlyClient, event: Reference) -> ScheduledEvent:
+    """Return one scheduled event.
+
+    Source: `GET /scheduled_events/{uuid}`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        event: URI, uuid or model.
+
+    Returns:
+        The event as it is now.
+
+    Raises:
+        ValueError: `event` is none.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        event = get_scheduled_event(credentials, "DDDDDDDDDDDDDDDD")
+        ```
+    """
+    uuid = uuid_of(event, "scheduled_events", "event")
+    return await client.resource(filled_path("/scheduled_events/{uuid}", {"uuid": uuid}), ScheduledEvent)
+
+
+@endpoint_task("Cancel a scheduled event", writes=True)
+async def acancel_scheduled_event(
+    client: CalendlyClient,
+    event: Reference,
+    *,
+    reason: str | None = None,
+    drop_refused_reason: bool = False,
+) -> Cancellation:
+    """Cancel a scheduled event for **all** its invitees; Calendly tells them.
+
+    An event that is canceled already counts as success. After a lost answer the event's state is read before
+    anything is repeated.
+
+    Source: `POST /scheduled_events/{uuid}/cancellation`.
+
+    Args:
+        credentials: Whose Calendly to use; a host of the event, or an owner or admin.
+        event: URI, uuid or model of a future event.
+        reason: Text for the invitees, at most 10,000 characters.
+        drop_refused_reason: Some accounts refuse any reason with a 400: cancel without one then.
+
+    Returns:
+        Who cancelled it, when and why; of the earlier cancellation if there was one.
+
+    Raises:
+        ValueError: `event` is none, or `reason` is too long.
+        EventInPastError: It has begun.
+        UnconfirmedWriteError: The answer was lost and the state could not be read.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        events = list_scheduled_events(credentials, user="me", status="active", sort="start_time:desc", limit=1)
+        cancellation = cancel_scheduled_event(credentials, events[0], reason="Office closed")
+        ```
+    """
+    if reason is not None and len(reason) > LONGEST_REASON:
+        raise ValueError(f"reason must have at most {LONGEST_REASON} characters, not {len(reason)}")
+    uuid = uuid_of(event, "scheduled_events", "event")
+    path = filled_path("/scheduled_events/{uuid}/cancellation", {"uuid": uuid})
+
+    async def cancel(body: dict[str, str]) -> Cancellation:
+        return await client.resource(path, Cancellation, method="POST", json=body)
+
+    async def existing() -> Cancellation | None:
+        now = await on_client(aget_scheduled_event)(client, uuid)
+        return (now.cancellation or Cancellation()) if now.status == "canceled" else None
+
+    async def write() -> Cancellation:
+        try:
+            return await cancel({"reason": reason} if reason else {})
+        except BadRequestError:
+            if not (reason and drop_refused_reason):
+                raise
+            return await cancel({})
+
+    try:
+        return await settle(write, existing)
+    except AlreadyCanceledError as error:
+        if (found := await existing()) is None:
+            raise InvalidAnswerError(
+                "Calendly says that the event is canceled already, and shows it as active", method="POST", path=path
+            ) from error
+        return found
+
+
+list_scheduled_events = sync_twin(alist_scheduled_events)
+get_scheduled_event = sync_twin(aget_scheduled_event)
+cancel_scheduled_event = sync_twin(acancel_scheduled_event)

@@ -1,0 +1,81 @@
+"""Users: people with a Calendly account."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect_calendly.client import CalendlyClient
+from prefect_calendly.endpoints import endpoint_task, sync_twin
+from prefect_calendly.identifiers import Reference, filled_path, uuid_of
+from prefect_calendly.resource import Resource
+
+
+class User(Resource):
+    """A Calendly user."""
+
+    uri: str
+    name: str
+    slug: str | None = None
+    email: str
+    scheduling_url: str
+    timezone: str
+    avatar_url: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    current_organization: str
+    resource_type: str = "User"
+    locale: str | None = None
+    time_notation: str | None = None
+
+
+@endpoint_task("Get the current Calendly user")
+async def aget_current_user(client: CalendlyClient) -> User:
+    """Return the user that the credentials belong to.
+
+    Source: `GET /users/me`.
+
+    Args:
+        credentials: Whose Calendly to use.
+
+    Returns:
+        The user; `current_organization` is the URI that organisation-wide calls need.
+
+    Raises:
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        user = get_current_user(credentials)
+        print(user.timezone)
+        ```
+    """
+    return await client.resource("/users/me", User)
+
+
+@endpoint_task("Get a Calendly user")
+async def aget_user(client: CalendlyClient, user: Reference) -> User:
+    """Return one user of the organisation.
+
+    Source: `GET /users/{uuid}`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        user: URI, uuid or model of the user; `me` is the current one.
+
+    Returns:
+        The user.
+
+    Raises:
+        ValueError: `user` is no user.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        user = get_user(credentials, "AAAAAAAAAAAAAAAA")
+        ```
+    """
+    return await client.resource(filled_path("/users/{uuid}", {"uuid": uuid_of(user, "users", "user")}), User)
+
+
+get_current_user = sync_twin(aget_current_user)
+get_user = sync_twin(aget_user)

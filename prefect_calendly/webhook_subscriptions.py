@@ -1,0 +1,289 @@
+"""Webhook subscriptions: where Calendly delivers what happens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.endpoints import endpoint_task, listing_task, stream, sync_twin
+from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
+from prefect_calendly.resource import Resource, check_choice, check_sort
+
+WebhookScope = Literal["organization", "user", "group"]
+WebhookEvent = Literal[
+    "invitee.created",
+    "invitee.canceled",
+    "invitee_no_show.created",
+    "invitee_no_show.deleted",
+    "routing_form_submission.created",
+    "contact.created",
+    "contact.updated",
+    "contact.deleted",
+    "meeting_recap.created",
+    "meeting_recap.updated",
+    "meeting_recap.deleted",
+    "event_type.created",
+    "event_type.updated",
+    "event_type.deleted",
+]
+SCOPES = ("organization", "user", "group")
+_ONLY_SCOPE = {"routing_form_submission": "organization", "meeting_recap": "user"}
+
+
+class WebhookSubscription(Resource):
+    """A subscription; its signing key is never returned."""
+
+    uri: str
+    callback_url: str
+    created_at: datetime
+    updated_at: datetime
+    retry_started_at: datetime | None = None
+    state: Literal["active", "disabled"] | str
+    events: tuple[WebhookEvent | str, ...]
+    scope: WebhookScope | str
+    organization: str
+    user: str | None = None
+    group: str | None = None
+    creator: str | None = None
+
+
+def _owner(organization: Reference, scope: str, user: Reference | None, group: Reference | None) -> dict[str, str]:
+    """Check that the owner fits the scope; return the URIs to send."""
+    check_choice(scope, SCOPES, "scope")
+    if (user is not None) != (scope == "user"):
+        raise ValueError("`user` is needed with scope user, and only then")
+    if (group is not None) != (scope == "group"):
+        raise ValueError("`group` is needed with scope group, and only then")
+    return optional_uris(organization=(organization, "organizations"), user=(user, "users"), group=(group, "groups"))
+
+
+def checked_callback_url(url: str) -> str:
+    """Check the URL that Calendly shall deliver to: https, with a host, no user, no fragment.
+
+    Args:
+        url: The URL.
+
+    Returns:
+        The same URL.
+
+    Raises:
+        ValueError: It is no such URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.password or parts.fragment:
+        raise ValueError("url must be an https:// URL that Calendly can reach, without user or fragment")
+    return url
+
+
+def checked_events(events: Iterable[str], scope: str) -> list[str]:
+    """Check event names against a scope, such as `meeting_recap.*` for scope user only.
+
+    Args:
+        events: Names such as `invitee.created`; unknown names are let through for what Calendly adds.
+        scope: `organization`, `user` or `group`.
+
+    Returns:
+        The names, each once, in order.
+
+    Raises:
+        ValueError: There is none, one is no event name, or one is not to be had in this scope.
+    """
+    names = list(dict.fromkeys([events] if isinstance(events, str) else events))
+    if not names:
+        raise ValueError("events must name at least one event, such as invitee.created")
+    for name in names:
+        resource, dot, action = name.partition(".")
+        if not (dot and resource and action):
+            raise ValueError(f"events must be names such as invitee.created, not {name!r}")
+        if _ONLY_SCOPE.get(resource, scope) != scope:
+            raise ValueError(f"the event {name} needs scope {_ONLY_SCOPE[resource]}")
+    return names
+
+
+@listing_task("List webhook subscriptions")
+async def alist_webhook_subscriptions(
+    client: CalendlyClient,
+    *,
+    organization: Reference,
+    scope: WebhookScope,
+    user: Reference | None = None,
+    group: Reference | None = None,
+    sort: str | None = None,
+    count: int = 100,
+    page_token: str | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[WebhookSubscription]:
+    """Return the webhook subscriptions of one scope.
+
+    Source: `GET /webhook_subscriptions`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        organization: Of this organisation.
+        scope: `organization`, `user` or `group`.
+        user: Whose, with scope user.
+        group: Whose, with scope group.
+        sort: `created_at:asc` or `created_at:desc`.
+        count: Items per request, 1 to 100.
+        page_token: Where to start, from an earlier answer.
+        limit: Return at most that many; all by default.
+
+    Returns:
+        The subscriptions.
+
+    Raises:
+        ValueError: The owner does not fit the scope, or an argument is out of range.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        user = get_current_user(credentials)
+        hooks = list_webhook_subscriptions(
+            credentials, organization=user.current_organization, scope="organization"
+        )
+        ```
+    """
+    owner = _owner(organization, scope, user, group)
+    check_sort(sort, ("created_at",))
+    async for subscription in client.pages(
+        "/webhook_subscriptions",
+        WebhookSubscription,
+        params={**owner, "scope": scope, "sort": sort},
+        count=count,
+        page_token=page_token,
+        limit=limit,
+    ):
+        yield subscription
+
+
+@endpoint_task("Create a webhook subscription", writes=True)
+async def acreate_webhook_subscription(
+    client: CalendlyClient,
+    *,
+    url: str,
+    events: Iterable[WebhookEvent | str],
+    organization: Reference,
+    scope: WebhookScope,
+    user: Reference | None = None,
+    group: Reference | None = None,
+    signing_key: SecretStr | str | None = None,
+) -> WebhookSubscription:
+    """Subscribe a URL to events; it must not be subscribed yet.
+
+    After a lost answer the subscription is looked up before anything is repeated.
+
+    Source: `POST /webhook_subscriptions`.
+
+    Args:
+        credentials: Whose Calendly to use; needs a plan with webhooks.
+        url: Where Calendly shall deliver: https, reachable from outside.
+        events: Names such as `invitee.created`.
+        organization: In this organisation.
+        scope: `organization` (for owners and admins), `user` or `group`.
+        user: Whose, with scope user.
+        group: Whose, with scope group.
+        signing_key: Shared secret that signs the deliveries (personal tokens only; OAuth apps have their own).
+
+    Returns:
+        The subscription.
+
+    Raises:
+        ValueError: `url`, `events` or the owner do not fit; before any request.
+        ConflictError: The URL is subscribed already.
+        PlanRequiredError: The plan has no webhooks.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        user = get_current_user(credentials)
+        hook = create_webhook_subscription(
+            credentials,
+            url="https://hooks.example.com/calendly",
+            events=["invitee.created", "invitee.canceled"],
+            organization=user.current_organization,
+            scope="organization",
+        )
+        ```
+    """
+    owner = _owner(organization, scope, user, group)
+    names = checked_events(events, scope)
+    body = {"url": checked_callback_url(url), "events": names, "scope": scope, **owner}
+    if signing_key:
+        body["signing_key"] = signing_key.get_secret_value() if isinstance(signing_key, SecretStr) else signing_key
+
+    async def create() -> WebhookSubscription:
+        return await client.resource("/webhook_subscriptions", WebhookSubscription, method="POST", json=body)
+
+    async def existing() -> WebhookSubscription | None:
+        listing = stream(alist_webhook_subscriptions)
+        async for hook in listing(client, organization=organization, scope=scope, user=user, group=group):
+            if hook.callback_url == url and set(hook.events) == set(names) and hook.state == "active":
+                return hook
+        return None
+
+    return await settle(create, existing)
+
+
+@endpoint_task("Get a webhook subscription")
+async def aget_webhook_subscription(client: CalendlyClient, subscription: Reference) -> WebhookSubscription:
+    """Return one webhook subscription.
+
+    Source: `GET /webhook_subscriptions/{uuid}`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        subscription: URI, uuid or model.
+
+    Returns:
+        The subscription as it is now.
+
+    Raises:
+        ValueError: `subscription` is none.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        hook = get_webhook_subscription(credentials, "GGGGGGGGGGGGGGGG")
+        print(hook.state)
+        ```
+    """
+    return await client.resource(_path(subscription), WebhookSubscription)
+
+
+@endpoint_task("Delete a webhook subscription", writes=True)
+async def adelete_webhook_subscription(client: CalendlyClient, subscription: Reference) -> None:
+    """Delete a webhook subscription; after a lost answer, look whether it is gone before repeating.
+
+    Source: `DELETE /webhook_subscriptions/{uuid}`.
+
+    Args:
+        credentials: Whose Calendly to use.
+        subscription: URI, uuid or model.
+
+    Raises:
+        ValueError: `subscription` is none.
+        NotFoundError: There is no such subscription.
+        CalendlyError: See `prefect_calendly.errors`.
+
+    Example:
+        ```python
+        delete_webhook_subscription(credentials, "GGGGGGGGGGGGGGGG")
+        ```
+    """
+    await client.delete(_path(subscription))
+
+
+def _path(subscription: Reference) -> str:
+    uuid = uuid_of(subscription, "webhook_subscriptions", "subscription")
+    return filled_path("/webhook_subscriptions/{uuid}", {"uuid": uuid})
+
+
+list_webhook_subscriptions = sync_twin(alist_webhook_subscriptions)
+create_webhook_subscription = sync_twin(acreate_webhook_subscription)
+get_webhook_subscription = sync_twin(aget_webhook_subscription)
+delete_webhook_subscription = sync_twin(adelete_webhook_subscription)

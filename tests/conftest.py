@@ -1,0 +1,60 @@
+"""A Prefect of the tests' own, and one sandbox gateway that is reset between tests."""
+
+import os
+import tempfile
+
+# Before Prefect is imported: the developer's own Prefect home and server are never touched.
+_HOME = tempfile.TemporaryDirectory(prefix="prefect-calendly-tests-")
+os.environ.update(
+    PREFECT_HOME=_HOME.name,
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    PREFECT_LOGGING_LEVEL="INFO",
+    DO_NOT_TRACK="1",
+)
+for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "MATON_API_KEY", "MATON_GATEWAY_URL", "MATON_CONNECTIONS_URL"):
+    os.environ.pop(name, None)
+
+from collections.abc import Iterator  # noqa: E402
+
+import pytest  # noqa: E402
+from prefect.testing.utilities import prefect_test_harness  # noqa: E402
+
+from prefect_calendly import CalendlyCredentials  # noqa: E402
+from prefect_calendly.sandbox import Sandbox  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server with an empty database, for tests that run flows."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def _shared_sandbox() -> Iterator[Sandbox]:
+    with Sandbox(events=60, invitees=90, hosts=3, seed=7, gateway_rps=0) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(_shared_sandbox: Sandbox) -> Sandbox:
+    """The sandbox gateway, as it was at its start; without the limit of 10 requests a second."""
+    _shared_sandbox.reset()
+    return _shared_sandbox
+
+
+@pytest.fixture
+def credentials(sandbox: Sandbox) -> CalendlyCredentials:
+    """Credentials of the sandbox's default account (Alice Johnson, an admin)."""
+    return credentials_for(sandbox)
+
+
+def credentials_for(sandbox: Sandbox, **overrides: object) -> CalendlyCredentials:
+    """Credentials of a sandbox, at full speed."""
+    values: dict[str, object] = {
+        "api_key": sandbox.api_key,
+        "gateway_url": sandbox.gateway_url,
+        "connections_url": sandbox.connections_url,
+        "requests_per_second": 10_000,
+    }
+    return CalendlyCredentials(**{**values, **overrides})  # type: ignore[arg-type]
