@@ -1,0 +1,153 @@
+"""When somebody can be booked: schedules minus bookings and calendars, right across clock changes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from .model import WEEKDAYS, Event, EventType, Schedule, User
+
+if TYPE_CHECKING:
+    from .world import World
+
+Span = tuple[datetime, datetime]
+LONGEST_EVENT = timedelta(hours=24)
+
+
+@dataclass(slots=True)
+class Slot:
+    start: datetime
+    invitees_remaining: int
+    hosts: tuple[User, ...]
+
+
+def available(world: World, event_type: EventType, start: datetime, end: datetime) -> list[Slot]:
+    """The open slots of an event type that start in `[start, end)` and in the future, ascending.
+
+    One host's slots step by the duration from the start of each opening of the schedule. Round robin is the
+    union over the hosts, collective runs on the intersection of their openings.
+    """
+    if not event_type.active:
+        return []
+    start = max(start, world.clock.now() + timedelta(microseconds=1))
+    openings = {host: openings_of(event_type.schedule_of(host), start, end) for host in event_type.hosts}
+    teams: list[tuple[tuple[User, ...], list[Span]]]
+    if event_type.pooling == "collective":
+        common = openings[event_type.hosts[0]]
+        for host in event_type.hosts[1:]:
+            common = _intersection(common, openings[host])
+        teams = [(tuple(event_type.hosts), common)]
+    else:
+        teams = [((host,), openings[host]) for host in event_type.hosts]
+    found: dict[datetime, Slot] = {}
+    for team, spans in teams:
+        for moment, remaining in _steps(world, event_type, team, spans, start, end):
+            slot = found.setdefault(moment, Slot(moment, remaining, ()))
+            slot.hosts += team
+    return [found[moment] for moment in sorted(found)]
+
+
+def _steps(
+    world: World,
+    event_type: EventType,
+    team: tuple[User, ...],
+    spans: list[Span],
+    start: datetime,
+    end: datetime,
+) -> Iterator[tuple[datetime, int]]:
+    length = timedelta(minutes=event_type.duration)
+    events = {e for host in team for e in world.events_between(host, start, end + length)}
+    # A group event does not take its own slot away until it is full.
+    sessions = {e for e in events if event_type.kind == "group" and e.event_type is event_type}
+    own = {e.start: e for e in sessions}
+    mine = _Busy((e.start, e.end) for e in sessions)
+    others = _Busy(
+        [(e.start, e.end) for e in events - sessions] + [(b.start, b.end) for host in team for b in host.busy]
+    )
+    for opens, closes in spans:
+        moment = opens
+        if moment < start:  # skip whole steps, so that the grid stays that of the opening
+            moment += length * -(-(start - moment) // length)
+        while moment + length <= closes and moment < end:
+            if not others.overlaps(moment, moment + length):
+                if moment in own:
+                    remaining = event_type.limit - own[moment].active_invitees
+                    if remaining > 0:
+                        yield moment, remaining
+                elif not mine.overlaps(moment, moment + length):
+                    yield moment, event_type.limit
+            moment += length
+
+
+class _Busy:
+    """Busy spans merged into disjoint ones, so that an overlap is one binary search."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self.starts: list[datetime] = []
+        self.ends: list[datetime] = []
+        for start, end in sorted(spans):
+            if self.ends and start <= self.ends[-1]:
+                self.ends[-1] = max(self.ends[-1], end)
+            else:
+                self.starts.append(start)
+                self.ends.append(end)
+
+    def overlaps(self, start: datetime, end: datetime) -> bool:
+        first = bisect_right(self.ends, start)
+        return first < len(self.starts) and self.starts[first] < end
+
+
+def _intersection(left: list[Span], right: list[Span]) -> list[Span]:
+    both = ((max(a[0], b[0]), min(a[1], b[1])) for a in left for b in right)
+    return sorted(span for span in both if span[0] < span[1])
+
+
+def openings_of(schedule: Schedule, start: datetime, end: datetime) -> list[Span]:
+    """The openings of a schedule that touch `[start, end)`, as UTC spans, ascending."""
+    zone = ZoneInfo(schedule.timezone)
+    weekly: dict[str, list[tuple[str, str]]] = {}
+    dated: dict[str, list[tuple[str, str]]] = {}
+    for rule in schedule.rules:
+        (dated if rule.type == "date" else weekly).setdefault(rule.day, []).extend(rule.intervals)
+    day = start.astimezone(zone).date() - timedelta(days=1)
+    last = end.astimezone(zone).date()
+    spans = []
+    while day <= last:
+        key = day.isoformat()
+        for opens, closes in dated[key] if key in dated else weekly.get(WEEKDAYS[day.weekday()], ()):
+            span = instant(day, opens, zone), instant(day, closes, zone)
+            if span[0] < span[1] and span[0] < end and span[1] > start:
+                spans.append(span)
+        day += timedelta(days=1)
+    return sorted(spans)
+
+
+def instant(day: date, clock: str, zone: ZoneInfo) -> datetime:
+    """The UTC instant of a local clock time.
+
+    A time that the clocks jump over is the instant of the jump; one that comes twice is its first occurrence.
+    """
+    if clock == "24:00":
+        day, clock = day + timedelta(days=1), "00:00"
+    local = datetime.combine(day, time.fromisoformat(clock))
+    before = local.replace(tzinfo=zone).astimezone(UTC)
+    if before.astimezone(zone).replace(tzinfo=None) == local:
+        return before
+    # In the gap: fold 1 reads it with the offset after the jump, so the jump lies between the two readings.
+    low, high = local.replace(tzinfo=zone, fold=1).astimezone(UTC), before
+    offset = high.astimezone(zone).utcoffset()
+    while high - low > timedelta(seconds=1):
+        middle = (low + (high - low) / 2).replace(microsecond=0)
+        if middle.astimezone(zone).utcoffset() == offset:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def busy_events(events: Iterable[Event], start: datetime, end: datetime) -> list[Event]:
+    return [e for e in events if e.start < end and e.end > start]

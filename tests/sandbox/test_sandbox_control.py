@@ -1,0 +1,301 @@
+"""The control surface: counting, resetting, arranging situations; and the world it begins with."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.sandbox.seed import (
+    BLOCKED_GUEST_SHARE,
+    BLOCKED_SHARES,
+    CANCELED_SHARE,
+    IDN_SPELLINGS,
+    build,
+)
+from prefect_calendly.sandbox.slots import openings_of
+from prefect_calendly.sandbox.world import Options, World
+
+NOW = "2025-03-14T00:00:00Z"
+
+
+def test_stats_count_what_was_asked(api):
+    api.get("/users/me")
+    api.get("/users/me")
+    api.get(f"{api.event}/invitees")
+    api.get(f"{api.event}/invitees/EEEEEEEEEEEEEEEE")
+    api.get("/nothing")
+    api.request("GET", "/connections", base=api.sandbox.connections_url)
+    api.request("GET", "/users/me", base=api.sandbox.native_url, key=api.sandbox.native_token)
+    stats = api.sandbox.stats()
+    assert stats["requests"] == 7
+    assert stats["by_route"] == {
+        "GET /users/me": 3,
+        "GET /scheduled_events/{uuid}/invitees": 1,
+        "GET /scheduled_events/{event_uuid}/invitees/{invitee_uuid}": 1,
+        "GET unknown": 1,
+        "GET /connections": 1,
+    }
+    assert stats["by_status"] == {"200": 6, "404": 1}
+    api.sandbox.reset_stats()
+    assert api.sandbox.stats()["requests"] == 0
+    assert api.resource(api.event)["status"] == "active"
+
+
+def test_unknown_parameters_are_ignored_in_the_answer_and_noted(api):
+    asked = api.get("/event_types", user=api.alice, pagesize=3, Active="true")
+    assert asked.json() == api.get("/event_types", user=api.alice).json()
+    api.post("/invitees", {"invitee": {"email": "x@example.com", "mail": "y"}, "eventType": "z"})
+    api.post("/webhook_subscriptions", {"callback_url": "https://example.com"})
+    assert sorted(api.sandbox.stats()["unknown_parameters"]) == [
+        "GET /event_types: Active",
+        "GET /event_types: pagesize",
+        "POST /invitees: eventType",
+        "POST /invitees: invitee.mail",
+        "POST /webhook_subscriptions: callback_url",
+    ]
+
+
+def test_the_highest_number_in_flight(api):
+    api.sandbox.fault("latency", seconds=0.3, times=None)
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda _: api.get("/users/me"), range(5)))
+    assert api.sandbox.stats()["max_in_flight"] == 5
+
+
+def test_reset_goes_back_to_the_seeded_world(api):
+    before = api.sandbox.state(full=True)
+    uri = api.sandbox.add_event("2025-04-01T14:00:00Z")
+    api.post(f"{uri}/cancellation", {})
+    api.request("DELETE", "/webhook_subscriptions/GGGGGGGGGGGGGGGG")
+    assert api.sandbox.state(full=True) != before
+    api.sandbox.reset()
+    after = api.sandbox.state(full=True)
+    assert {**after, "now": None} == {**before, "now": None}
+    assert api.sandbox.stats()["requests"] == 0
+
+
+def test_reset_takes_other_options_until_the_next_one(api):
+    assert api.sandbox.reset(events=10, hosts=1)["users"] == 4
+    assert api.sandbox.reset(events=0)["scheduled_events"] == len(api.sandbox.state(full=True)["events"])
+    assert api.sandbox.reset(now="2030-01-01T00:00:00Z", seed=2)["scheduled_events"] > 150
+    assert api.sandbox.clock().year == 2030
+    api.sandbox.reset()
+    assert api.sandbox.clock().year == 2025
+    with pytest.raises(ValueError, match="plan"):
+        api.sandbox.reset(plan="gold")
+    with pytest.raises(ValueError, match="colour"):
+        api.sandbox.reset(colour="red")
+
+
+def test_the_clock_runs_stops_and_jumps(api):
+    first, second = api.sandbox.clock(), api.sandbox.clock()
+    assert first < second < first + timedelta(minutes=1)
+    frozen = api.sandbox.set_clock(frozen=True)
+    assert api.sandbox.clock() == frozen
+    assert api.sandbox.set_clock(advance_seconds=90) == frozen + timedelta(seconds=90)
+    assert api.sandbox.set_clock("2025-06-01T12:00:00+02:00") == datetime(2025, 6, 1, 10, tzinfo=UTC)
+    api.sandbox.set_clock(frozen=False)
+    assert api.sandbox.clock() > datetime(2025, 6, 1, 10, tzinfo=UTC)
+
+
+def test_an_event_can_be_arranged_in_detail(api):
+    user = api.sandbox.add_user("Una Host", email="una@acme.example", timezone="Asia/Kolkata", role="admin")
+    assert api.resource(user["uri"])["timezone"] == "Asia/Kolkata"
+    assert api.resource(user["organization_membership"])["role"] == "admin"
+    assert api.resource(user["availability_schedule"])["user"] == user["uri"]
+    event_type = api.sandbox.add_event_type("Long Talk", hosts=["una@acme.example"], duration=90)
+    made = api.sandbox.control(
+        "POST",
+        "/events",
+        {
+            "start_time": "2025-04-01T14:00:00Z",
+            "host": "una@acme.example",
+            "event_type": event_type,
+            "name": "A talk",
+            "status": "canceled",
+            "cancellation_reason": "ill",
+            "invitees": [{"email": "a@blocked.example", "name": "A", "timezone": "Asia/Tokyo"}],
+            "guests": ["g@example.com"],
+            "location": {"kind": "physical", "location": "Here"},
+            "created_at": "2025-03-01T00:00:00Z",
+            "uuid": "MYEVENT000000000",
+        },
+    )
+    event = api.resource("/scheduled_events/MYEVENT000000000")
+    assert made == {"uri": event["uri"], "invitees": [i["uri"] for i in api.everything(f"{made['uri']}/invitees")]}
+    assert (event["name"], event["status"], event["end_time"]) == (
+        "A talk",
+        "canceled",
+        "2025-04-01T15:30:00.000000Z",
+    )
+    assert event["cancellation"]["reason"] == "ill"
+    assert event["location"] == {"type": "physical", "location": "Here"}
+    assert [guest["email"] for guest in event["event_guests"]] == ["g@example.com"]
+    invitee = api.resource(made["invitees"][0])
+    assert (invitee["timezone"], invitee["status"]) == ("Asia/Tokyo", "canceled")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/events", {}, "start_time"),
+        ("/events", {"start_time": "2025-04-01T14:00:00Z", "host": "nobody"}, "nobody"),
+        ("/events", {"start_time": "soon"}, "soon"),
+        ("/events", {"start_time": "2025-04-01T14:00:00Z", "guest": []}, "guest"),
+        ("/users", {}, "name"),
+        ("/busy_times", {"start_time": "2025-04-01T14:00:00Z"}, "end_time"),
+        ("/clock", {"speed": 2}, "speed"),
+        ("/connections/none", {"status": "ACTIVE"}, "none"),
+        ("/events", [], "object"),
+    ],
+)
+def test_a_mistake_in_a_control_call_is_explained(api, path, body, words):
+    with pytest.raises(ValueError, match=words):
+        api.sandbox.control("POST", path, body)
+
+
+def test_control_calls_are_thread_safe(api):
+    hours = [f"2025-05-01T{hour:02}:00:00Z" for hour in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        uris = list(pool.map(api.sandbox.add_event, hours))
+    found = api.everything(
+        "/scheduled_events",
+        user=api.alice,
+        min_start_time="2025-05-01T00:00:00Z",
+        max_start_time="2025-05-02T00:00:00Z",
+    )
+    assert set(uris) <= {item["uri"] for item in found}
+
+
+# The server in the process
+
+
+def test_a_sandbox_leaves_nothing_behind(http):
+    before = set(threading.enumerate())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Sandbox(events=5, latency_ms=1) as sandbox:
+            assert set(threading.enumerate()) - before
+            headers = {"Authorization": f"Bearer {sandbox.api_key}"}
+            assert http.get(f"{sandbox.gateway_url}/users/me", headers=headers).status_code == 200
+            with pytest.raises(RuntimeError, match="already"):
+                sandbox.start()
+        sandbox.stop()  # a second stop does no harm
+    assert set(threading.enumerate()) == before
+
+
+def test_stopping_does_not_wait_for_slow_answers(http):
+    with Sandbox(events=0) as sandbox, ThreadPoolExecutor(1) as pool:
+        sandbox.fault("latency", seconds=3600)
+        headers = {"Authorization": f"Bearer {sandbox.api_key}"}
+        slow = pool.submit(http.get, f"{sandbox.gateway_url}/users/me", headers=headers, timeout=30)
+        while sandbox.stats()["requests"] == 0:
+            pass
+        sandbox.stop()
+        assert slow.result().status_code == 200
+
+
+def test_two_sandboxes_are_two_worlds(http):
+    with Sandbox(events=1) as one, Sandbox(events=1) as two:
+        one.set_clock("2030-01-01T00:00:00Z")
+        assert one.url != two.url
+        assert two.clock().year != 2030
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"plan": "gold"}, "plan"),
+        ({"hosts": 0}, "hosts"),
+        ({"events": -1}, "events"),
+        ({"events": 10, "invitees": 5}, "invitees"),
+        ({"events": 0, "invitees": 5}, "invitees"),
+    ],
+)
+def test_options_that_make_no_sense(options, words):
+    with pytest.raises(ValueError, match=words):
+        Sandbox(**options)
+
+
+# The world
+
+
+def generated(world: World, baseline: World):
+    """The generated events: those that a world with none of them does not have more of."""
+    extra = len(world.events) - len(baseline.events)
+    return [event for event in list(world.events.values())[-extra - 9 :] if event.source == "seed"]
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    options = {"now": NOW, "hosts": 4}
+    return build(Options(events=1000, invitees=1800, **options)), build(Options(events=0, **options))
+
+
+def test_the_same_seed_makes_the_same_world():
+    def fingerprint(seed):
+        world = build(Options(events=50, seed=seed, now=NOW))
+        return [(e.uuid, e.start, [i.email for i in e.invitees]) for e in world.events.values()]
+
+    assert fingerprint(7) == fingerprint(7) != fingerprint(8)
+
+
+def test_there_are_as_many_events_and_invitees_as_asked(worlds):
+    world, baseline = worlds
+    assert len(world.events) - len(baseline.events) == 1000
+    assert len(world.invitees) - len(baseline.invitees) == 1800
+    assert all(event.invitees for event in world.events.values())
+    assert all(len(event.invitees) <= event.event_type.limit for event in world.events.values())
+
+
+def test_shares_of_what_flows_look_for(worlds):
+    world, baseline = worlds
+
+    def count(predicate):
+        return sum(map(predicate, world.invitees.values())) - sum(map(predicate, baseline.invitees.values()))
+
+    for domain, share in BLOCKED_SHARES.items():
+        spellings = IDN_SPELLINGS if domain == IDN_SPELLINGS[0] else (domain,)
+        found = count(lambda invitee, spellings=spellings: invitee.email.partition("@")[2] in spellings)
+        assert found == 1800 * share // 100
+    guests = sum(len(e.guests) for e in world.events.values())
+    assert guests - sum(len(e.guests) for e in baseline.events.values()) == 10 * BLOCKED_GUEST_SHARE
+    canceled = sum(e.status == "canceled" for e in world.events.values())
+    assert canceled - sum(e.status == "canceled" for e in baseline.events.values()) == 10 * CANCELED_SHARE
+    mixed = [
+        e
+        for e in world.events.values()
+        if {"blocked.example", "acme.example"} <= {i.email.partition("@")[2] for i in e.invitees}
+    ]
+    assert mixed
+    domains = {i.email.partition("@")[2].lower() for i in world.invitees.values()}
+    assert all(d == "example.com" or d.endswith((".example", ".test")) for d in domains)
+
+
+def test_events_lie_on_free_slots_in_their_hosts_hours(worlds):
+    world, _ = worlds
+    now = world.clock.now()
+    for host in world.users.values():
+        events = [e for e in world.by_owner[host.uuid, None] if e.event_type.name != "Paid Consultation"]
+        openings = openings_of(host.schedules[0], now - timedelta(days=40), now + timedelta(days=70))
+        for event in events:
+            if event.uuid != "DDDDDDDDDDDDDDDD" and host is event.hosts[0]:
+                assert any(a <= event.start and event.start + timedelta(minutes=30) <= b for a, b in openings)
+                assert now - timedelta(days=31) < event.start < now + timedelta(days=61)
+        starts = [e.start for e in events]
+        if host.uuid == "AAAAAAAAAAAAAAAA":
+            assert len(starts) == len(set(starts))
+
+
+def test_users_have_roles_and_time_zones(worlds):
+    world, _ = worlds
+    users = world.members(world.organizations["BBBBBBBBBBBBBBBB"])
+    assert sorted(user.role for user in users) == ["admin", "owner", "user", "user", "user"]
+    assert {user.timezone for user in users} == {
+        *("America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/Sao_Paulo")
+    }
