@@ -127,7 +127,7 @@ async def notify(reference: str | None, subject: str, body: str) -> str | None:
     if reference is None:
         return None
     try:
-        block = await Block.aload(reference)
+        block: Any = await Block.aload(reference)
         if not isinstance(block, NotificationBlock):
             raise TypeError("it is no notification block")
         with block.raise_on_failure():

@@ -1,0 +1,485 @@
+"""Keep one webhook subscription as it should be: there, active, with the right events and scope."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from logging import ERROR, INFO
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.blocks.system import Secret
+from prefect.logging import get_run_logger
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from flows.common import BlockReference, Parameters, cell, markdown_table, notify
+from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
+from prefect_calendly.client import Outcome, count_requests
+from prefect_calendly.endpoints import endpoint_task, on_client, stream
+from prefect_calendly.errors import (
+    ConflictError,
+    InvalidAnswerError,
+    NetworkError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ServerError,
+    UnconfirmedWriteError,
+)
+from prefect_calendly.identifiers import uri_of
+from prefect_calendly.users import User, aget_current_user
+from prefect_calendly.webhook_subscriptions import (
+    WebhookEvent,
+    WebhookScope,
+    WebhookSubscription,
+    acreate_webhook_subscription,
+    adelete_webhook_subscription,
+    alist_webhook_subscriptions,
+    checked_callback_url,
+    checked_events,
+)
+
+ARTIFACT_KEY: Final = "ensure-webhook-subscription"
+
+# Between attempts. Long enough for a restart of the gateway: while the old subscription is gone, events are lost.
+_PAUSES_SECONDS: Sequence[float] = (1, 3, 10, 30)
+_PASSING = (NetworkError, ServerError, RateLimitedError, InvalidAnswerError, UnconfirmedWriteError)
+
+Change = Literal["created", "unchanged", "replaced", "revived"]
+
+
+class SubscriptionSpec(Parameters):
+    """The webhook subscription that there should be."""
+
+    callback_url: str = Field(
+        max_length=2000,
+        description=(
+            "Where Calendly delivers: an https URL that can be reached from outside. Logs and artifacts show only its "
+            "host, but Prefect stores it with the run's parameters."
+        ),
+        json_schema_extra={"position": 0},
+    )
+    scope: WebhookScope = Field(
+        default="organization",
+        description="Whose events: the whole organisation's (needs an owner or admin), your own, or a group's.",
+        json_schema_extra={"position": 2},
+    )
+    group: str | None = Field(
+        default=None,
+        validate_default=True,
+        max_length=200,
+        description="With scope group, and only then: the group's Calendly URI or uuid.",
+        json_schema_extra={"position": 3},
+    )
+    events: tuple[WebhookEvent, ...] = Field(
+        default=("invitee.created", "invitee.canceled"),
+        validate_default=True,
+        max_length=50,
+        description=(
+            "What to deliver. routing_form_submission.created needs scope organization, meeting_recap events need "
+            "scope user."
+        ),
+        # Not `min_length`: together with a misspelt name it would say a second, misleading thing.
+        json_schema_extra={"position": 1, "minItems": 1},
+    )
+    signing_key_block: str | None = Field(
+        default=None,
+        max_length=100,
+        pattern=r"^[a-z0-9-]+$",
+        description=(
+            "Name of the saved Secret block that holds the signing key; never the key itself. Used when a "
+            "subscription is made: Calendly does not tell which key an existing one has."
+        ),
+        json_schema_extra={"position": 4},
+    )
+    notify: BlockReference | None = Field(
+        default=None,
+        max_length=200,
+        description=(
+            "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
+            "was changed or has failed."
+        ),
+        json_schema_extra={"position": 5},
+    )
+
+    @field_validator("callback_url")
+    @classmethod
+    def _is_https(cls, url: str) -> str:
+        return checked_callback_url(url.strip())
+
+    @field_validator("group")
+    @classmethod
+    def _goes_with_the_scope(cls, group: str | None, info: ValidationInfo) -> str | None:
+        if "scope" in info.data and (group is not None) != (info.data["scope"] == "group"):
+            raise ValueError("is needed with scope group, and only then")
+        return None if group is None else uri_of(group, "groups", "group")
+
+    @field_validator("events")
+    @classmethod
+    def _are_to_be_had(cls, events: tuple[WebhookEvent, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return tuple(checked_events(events, info.data["scope"])) if "scope" in info.data else events
+
+    @property
+    def host(self) -> str:
+        """The host that is delivered to."""
+        return urlsplit(self.callback_url).netloc
+
+    @property
+    def shown_url(self) -> str:
+        """What may be shown of the URL: path and query often hold a secret; the hash tells two of them apart."""
+        digest = hashlib.sha256(self.callback_url.encode()).hexdigest()
+        return f"https://{self.host}/… (sha256 {digest[:8]})"
+
+
+class SubscriptionReport(Parameters):
+    """How the flow ended."""
+
+    outcome: Change | Literal["failed"] = Field(
+        description="What was done; in a dry run, what would be. Failed: only in artifact and message."
+    )
+    subscription: str | None = Field(description="uuid of the subscription that is there now; None if there is none.")
+    deleted: tuple[str, ...] = Field(description="uuids of those that were deleted; in a dry run, would be.")
+    why: str = Field(description="Why.")
+    dry_run: bool = Field(description="Whether nothing was to be changed.")
+    requests: int = Field(ge=0, description="Requests sent to the gateway.")
+    seconds: float = Field(ge=0, description="How long it took.")
+
+
+class SubscriptionMissingError(CalendlyError):
+    """The old subscription is deleted and the new one could not be made: nothing is delivered now."""
+
+    hint = (
+        "Remove the cause and run this flow again, or let its schedule do so: it then simply creates the "
+        "subscription. Afterwards read what happened meanwhile from the API; Calendly does not deliver it later."
+    )
+
+
+# What decides
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do about the subscriptions of one URL: keep one or make one, and which to delete."""
+
+    outcome: Change
+    keep: WebhookSubscription | None
+    delete: tuple[WebhookSubscription, ...]
+    why: str
+
+
+def plan(found: Iterable[WebhookSubscription], spec: SubscriptionSpec, user: str, organization: str) -> Plan:
+    """Decide what to do.
+
+    Args:
+        found: Subscriptions that exist, of any URL.
+        spec: The subscription that there should be.
+        user: URI of the current user.
+        organization: URI of the user's organisation.
+
+    Returns:
+        The plan; its `delete` ends with those that deliver.
+    """
+    # Oldest first: runs that plan at the same time keep the same one.
+    same_url = sorted(
+        (hook for hook in found if hook.callback_url == spec.callback_url), key=lambda hook: (hook.created_at, hook.uri)
+    )
+    faults = {hook.uri: _differences(hook, spec, user, organization) for hook in same_url}
+    fitting = [hook for hook in same_url if not faults[hook.uri]]
+    # A state that Calendly may add is left alone: only `disabled` is known to be the end.
+    alive = sorted((hook for hook in fitting if hook.state != "disabled"), key=lambda hook: hook.state != "active")
+    keep = alive[0] if alive else None
+    delete = tuple(sorted((hook for hook in same_url if hook is not keep), key=lambda hook: hook.state != "disabled"))
+    if keep is not None:
+        extra = f", and {len(delete)} more of the same URL to delete" if delete else ""
+        return Plan("unchanged", keep, delete, f"it is as it should be{extra}")
+    if not same_url:
+        return Plan("created", None, (), "there is none of this URL")
+    if fitting:
+        return Plan("revived", None, delete, "Calendly disabled it, because deliveries had failed for 24 hours")
+    return Plan("replaced", None, delete, "; ".join(dict.fromkeys(faults[hook.uri] for hook in same_url)))
+
+
+def _differences(hook: WebhookSubscription, spec: SubscriptionSpec, user: str, organization: str) -> str:
+    """Say in which way a subscription is not as it should be; an empty text if it is."""
+    differences = []
+    if hook.scope != spec.scope:
+        differences.append(f"its scope is {hook.scope}, not {spec.scope}")
+    elif hook.organization != organization:
+        differences.append("it belongs to another organisation")
+    elif (spec.scope == "user" and hook.user != user) or (spec.scope == "group" and hook.group != spec.group):
+        differences.append(f"it belongs to another {spec.scope}")
+    if missing := [name for name in spec.events if name not in hook.events]:
+        differences.append(f"it lacks {', '.join(missing)}")
+    if unwanted := [name for name in hook.events if name not in spec.events]:
+        differences.append(f"it has {', '.join(unwanted)} too")
+    return ", ".join(differences)
+
+
+# Tasks
+
+
+@endpoint_task("Find the subscriptions of a URL")
+async def find_subscriptions(client: CalendlyClient, spec: SubscriptionSpec, user: User) -> list[WebhookSubscription]:
+    """Return the subscriptions of a URL, of every scope that may be listed: a URL is taken whatever its scope."""
+    found: list[WebhookSubscription] = []
+    scopes: list[WebhookScope] = ["organization", "user"]
+    for scope in [*scopes, "group"] if spec.scope == "group" else scopes:
+        listing = stream(alist_webhook_subscriptions)(
+            client,
+            organization=user.current_organization,
+            scope=scope,
+            user=user if scope == "user" else None,
+            group=spec.group if scope == "group" else None,
+        )
+        try:
+            found += [hook async for hook in listing if hook.callback_url == spec.callback_url]
+        except PermissionDeniedError:
+            if scope == spec.scope:
+                raise
+    return found
+
+
+@endpoint_task("Subscribe a URL, unless it is taken", writes=True)
+async def subscribe(
+    client: CalendlyClient, spec: SubscriptionSpec, user: User, signing_key: SecretStr | None
+) -> WebhookSubscription | None:
+    """Return the new subscription; None if the URL is subscribed already (409)."""
+    try:
+        return await on_client(acreate_webhook_subscription)(
+            client,
+            url=spec.callback_url,
+            events=spec.events,
+            organization=user.current_organization,
+            scope=spec.scope,
+            user=user if spec.scope == "user" else None,
+            group=spec.group,
+            signing_key=signing_key,
+        )
+    except ConflictError:
+        return None
+
+
+@endpoint_task("Delete subscriptions", writes=True)
+async def delete_subscriptions(client: CalendlyClient, uuids: Sequence[str]) -> list[Outcome[str, bool]]:
+    """Delete in this order, and stop at the first failure; the value says whether it was there at all."""
+    outcomes: list[Outcome[str, bool]] = []
+    for uuid in uuids:
+        try:
+            await on_client(adelete_webhook_subscription)(client, uuid)
+            outcomes.append(Outcome(uuid, value=True))
+        except NotFoundError:
+            outcomes.append(Outcome(uuid, value=False))
+        except CalendlyError as error:
+            return [*outcomes, Outcome(uuid, error=error)]
+    return outcomes
+
+
+# The flow
+
+
+@dataclass
+class _Run:
+    """What one run has come to so far: its artifact tells it, whether the run ends well or not."""
+
+    spec: SubscriptionSpec
+    plan: Plan | None = None  # the one under which the run began to change something, or the last
+    subscription: WebhookSubscription | None = None
+    deleted: list[str] = field(default_factory=list)
+    doubtful: list[str] = field(default_factory=list)  # deleted perhaps: the answer was lost
+    unsure: bool = False  # whether the answer to any write was lost
+
+    def follow(self, new: Plan, found: Iterable[WebhookSubscription]) -> Plan:
+        """Take up a new plan; what the run began to change before keeps its name and reason."""
+        there = {_uuid(hook) for hook in found}
+        self.deleted += [uuid for uuid in self.doubtful if uuid not in there]
+        self.doubtful.clear()
+        if not (self.deleted or self.subscription or self.unsure):
+            self.plan = new
+        return new
+
+
+@flow(flow_run_name="webhook of {subscription.host}, scope {subscription.scope}")
+async def ensure_webhook_subscription(
+    credentials: CalendlyCredentials, subscription: SubscriptionSpec, dry_run: bool = False
+) -> SubscriptionReport:
+    """Make sure that a webhook subscription is there, active, and as it should be.
+
+    Calendly cannot change a subscription, so one with other events or another scope, or one that Calendly has
+    disabled, is deleted and made anew. The new one is asked for before anything is deleted: that shows at no cost
+    whether plan, role and authorisation suffice. Run it on a schedule: what a killed run has left is put right by
+    the next one.
+
+    Args:
+        credentials: Whose Calendly to use; needs a plan with webhooks.
+        subscription: The subscription that there should be.
+        dry_run: Only say what would be done.
+
+    Returns:
+        What was done and what it cost.
+
+    Raises:
+        SubscriptionMissingError: The old one is deleted, and the new one could not be made.
+        ValueError: The Secret block of the signing key cannot be used; nothing was asked or changed.
+        CalendlyError: It could not be done; see `prefect_calendly.errors`.
+    """
+    began = time.monotonic()
+    run = _Run(subscription)
+    with count_requests() as meter:
+
+        def report(outcome: Change | Literal["failed"], why: str) -> SubscriptionReport:
+            return SubscriptionReport(
+                outcome=outcome,
+                subscription=_uuid(run.subscription) if run.subscription else None,
+                deleted=tuple(run.deleted),
+                why=why,
+                dry_run=dry_run,
+                requests=meter.requests,
+                seconds=round(time.monotonic() - began, 2),
+            )
+
+        try:
+            signing_key = await _signing_key(subscription.signing_key_block)
+            user = await aget_current_user(credentials)
+            if dry_run:
+                await _foresee(run, credentials, user)
+            else:
+                await _ensure(run, credentials, user, signing_key)
+            assert run.plan is not None  # noqa: S101  (otherwise there was an error)
+        except (CalendlyError, ValueError) as error:
+            await _tell(run, report("failed", str(error)))
+            raise
+        done = report(run.plan.outcome, run.plan.why)
+        await _tell(run, done)
+        return done
+
+
+async def _foresee(run: _Run, credentials: CalendlyCredentials, user: User) -> None:
+    """Say what would be done."""
+    found = await find_subscriptions(credentials, run.spec, user)
+    todo = run.follow(plan(found, run.spec, user.uri, user.current_organization), found)
+    run.subscription = todo.keep
+    run.deleted = [_uuid(hook) for hook in todo.delete]
+
+
+async def _ensure(run: _Run, credentials: CalendlyCredentials, user: User, signing_key: SecretStr | None) -> None:
+    """Look, plan and act, until the world is as it should be or has failed to be so too often."""
+    spec = run.spec
+    try:
+        for pause in (*_PAUSES_SECONDS, None):
+            try:
+                if await _attempt(run, credentials, user, signing_key):
+                    return
+                problem: CalendlyError = ConflictError(
+                    f"{spec.shown_url} is subscribed already, but in no scope that can be listed here",
+                    hint="Delete that subscription as its owner (another user, a group), or use another URL.",
+                )
+            except _PASSING as error:
+                problem = error
+                run.unsure |= isinstance(error, UnconfirmedWriteError)
+            if pause is None:
+                raise problem
+            get_run_logger().warning("Not yet: %s Looking again in %g s.", problem, pause)
+            await asyncio.sleep(pause)
+    except CalendlyError as error:
+        if (run.deleted or run.doubtful) and run.subscription is None:
+            run.deleted += run.doubtful
+            cause = str(error).rstrip(".")
+            raise SubscriptionMissingError(
+                f"NOTHING IS DELIVERED to {spec.shown_url}: its webhook subscription {', '.join(run.deleted)} is "
+                f"deleted, and the new one for {', '.join(spec.events)} (scope {spec.scope}) could not be made: {cause}"
+            ) from error
+        raise
+
+
+async def _attempt(
+    run: _Run, credentials: CalendlyCredentials, user: User, signing_key: SecretStr | None
+) -> WebhookSubscription | None:
+    """Look, plan and act once; None if the URL is taken all the same, because somebody else acts as well."""
+    spec = run.spec
+    found = await find_subscriptions(credentials, spec, user)
+    todo = run.follow(plan(found, spec, user.uri, user.current_organization), found)
+    get_run_logger().info("%s: %s; %d to delete.", spec.shown_url, todo.why, len(todo.delete))
+    # As if nothing were there: where something is, the answer is 409 and the old one goes next; where plan, role or
+    # authorisation do not suffice, that shows while the old one still delivers.
+    run.subscription = todo.keep or await subscribe(credentials, spec, user, signing_key)
+    if todo.delete:
+        outcomes = await delete_subscriptions(credentials, [_uuid(hook) for hook in todo.delete])
+        run.deleted += [outcome.item for outcome in outcomes if outcome.value]
+        if error := outcomes[-1].error:
+            if isinstance(error, UnconfirmedWriteError):
+                run.doubtful.append(outcomes[-1].item)
+            raise error
+        run.subscription = run.subscription or await subscribe(credentials, spec, user, signing_key)
+    return run.subscription
+
+
+async def _signing_key(block: str | None) -> SecretStr | None:
+    """Load the signing key; before anything is asked or deleted, so that nothing is in vain."""
+    if block is None:
+        return None
+    try:
+        saved: Any = await Secret.aload(block)
+    except ValueError:
+        raise ValueError(
+            f"signing_key_block: there is no Secret block named {block!r}; save one, or leave it empty"
+        ) from None
+    key = saved.get()
+    if not isinstance(key, str) or not key.strip():
+        raise ValueError(f"signing_key_block: the Secret block {block!r} must hold a text that is not empty")
+    return SecretStr(key)
+
+
+# What is told about it
+
+
+async def _tell(run: _Run, report: SubscriptionReport) -> None:
+    """Leave the artifact, and send a message if there is something to tell."""
+    headline = _headline(report, run.spec)
+    logger = get_run_logger()
+    logger.log(ERROR if report.outcome == "failed" else INFO, "%s", headline)
+    await acreate_markdown_artifact(
+        _markdown(run, report, headline), key=ARTIFACT_KEY, description=f"Webhook subscription of {run.spec.host}"
+    )
+    if not report.dry_run and (report.outcome != "unchanged" or report.deleted):
+        await notify(run.spec.notify, f"Calendly webhook subscription {report.outcome}", headline)
+
+
+def _headline(report: SubscriptionReport, spec: SubscriptionSpec) -> str:
+    what = f"the webhook subscription of {spec.shown_url}, scope {spec.scope}"
+    why = report.why.rstrip(".")
+    if report.outcome == "failed":
+        return f"{'Dry run failed' if report.dry_run else 'Failed'}: {what}. {why}."
+    done = f"Dry run, nothing was changed. Would be {report.outcome}" if report.dry_run else report.outcome.capitalize()
+    return f"{done}: {what}. {why[:1].upper()}{why[1:]}."
+
+
+def _markdown(run: _Run, report: SubscriptionReport, headline: str) -> str:
+    spec, hook, now = run.spec, run.subscription, datetime.now(UTC)
+    rows = [("Delivers to", spec.shown_url), ("Events", ", ".join(spec.events)), ("Scope", spec.scope)]
+    if hook is not None:
+        since = f"{hook.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        rows += [("Subscription", _uuid(hook)), ("State", hook.state), ("Made", f"{since} ({_age(hook, now)})")]
+        if hook.retry_started_at is not None:
+            failing = f"{hook.retry_started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            rows.append(("Deliveries fail since", f"{failing}; Calendly disables it after 24 hours"))
+    deleted = ", ".join(report.deleted) or "none"
+    rows += [
+        ("To be deleted" if report.dry_run else "Deleted", deleted),
+        ("Cost", f"{report.requests} requests, {report.seconds:g} s"),
+    ]
+    return f"## Webhook subscription: {report.outcome}\n\n{cell(headline)}\n\n{markdown_table(('', ''), rows)}\n"
+
+
+def _age(hook: WebhookSubscription, now: datetime) -> str:
+    days = max(0, (now - hook.created_at).days)
+    return "today" if days == 0 else f"{days} day{'s' * (days != 1)} ago"
+
+
+def _uuid(hook: WebhookSubscription) -> str:
+    return hook.uri.rpartition("/")[2]
