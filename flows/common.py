@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import idna
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.logging import get_run_logger
 from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from prefect_calendly.resource import zone_names
 
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
 _BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
@@ -67,7 +69,7 @@ def mask_email(email: str) -> str:
 
 
 def _zone_name(name: str) -> str:
-    if name not in available_timezones():
+    if name not in zone_names():
         raise ValueError("must be an IANA time zone such as Europe/Berlin or America/New_York")
     return name
 
@@ -85,7 +87,7 @@ BlockReference = Annotated[str, AfterValidator(_block_reference)]
 
 def zone(name: str | None) -> ZoneInfo:
     """Return a zone by its IANA name; UTC for one that is missing or unknown here (a server may know newer ones)."""
-    return ZoneInfo(name) if name in available_timezones() else ZoneInfo("UTC")
+    return ZoneInfo(name) if name in zone_names() else ZoneInfo("UTC")
 
 
 def cell(value: Any) -> str:

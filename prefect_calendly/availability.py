@@ -197,12 +197,17 @@ def stitched(parts: list[tuple[datetime, list[BusyTime]]]) -> list[BusyTime]:
     result: list[BusyTime] = []
     seen: set[tuple[Hashable, ...]] = set()
     for boundary, part in parts:
-        cut = {_identity(busy): index for index, busy in enumerate(result) if busy.end_time == boundary}
+        cut: dict[tuple[Hashable, ...], list[int]] = {}
+        for index, busy in enumerate(result):
+            if busy.end_time == boundary:
+                cut.setdefault(_identity(busy), []).append(index)
         for busy in part:
             if (*_identity(busy), busy.start_time, busy.end_time) in seen:
                 continue
-            if busy.start_time == boundary and (index := cut.pop(_identity(busy), None)) is not None:
-                result[index] = result[index].model_copy(update={"end_time": busy.end_time})
+            if busy.start_time == boundary and (indices := cut.get(_identity(busy))):
+                first = indices.pop(0)
+                ends = {"end_time": busy.end_time, "buffered_end_time": busy.buffered_end_time}
+                result[first] = result[first].model_copy(update=ends)
             else:
                 result.append(busy)
         seen |= {(*_identity(busy), busy.start_time, busy.end_time) for busy in part}

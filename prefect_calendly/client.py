@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
+import logging
+import math
 import random
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -32,8 +35,9 @@ from prefect_calendly.errors import (
     UnconfirmedWriteError,
     error_for_answer,
 )
-from prefect_calendly.identifiers import checked_path
-from prefect_calendly.pace import limiter_for
+from prefect_calendly.identifiers import HasUri, checked_path
+from prefect_calendly.pace import LONGEST_WAIT_SECONDS, limiter_for
+from prefect_calendly.resource import wire_time
 
 DEFAULT_GATEWAY_URL: Final = "https://gateway.maton.ai/calendly"
 DEFAULT_CONNECTIONS_URL: Final = "https://ctrl.maton.ai"
@@ -42,7 +46,6 @@ USER_AGENT: Final = f"prefect-calendly/{version('prefect-calendly')}"
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 _ATTEMPTS: Final = 4
-_LONGEST_WAIT_SECONDS: Final = 300.0
 _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 20.0
 
@@ -70,26 +73,82 @@ def checked_base_url(url: str, name: str) -> str:
     Raises:
         ValueError: It is no such URL.
     """
-    parts = urlsplit(url.rstrip("/"))
-    host = parts.hostname or ""
+    wanted = f"{name} must be a plain URL such as {DEFAULT_GATEWAY_URL}: no user, query or fragment"
+    try:
+        parts = urlsplit(url.rstrip("/"))
+        host, _ = parts.hostname or "", parts.port  # the port is checked when it is read
+    except ValueError:
+        raise ValueError(wanted) from None
     if not host or parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError(f"{name} must be a plain URL such as {DEFAULT_GATEWAY_URL}: no user, query or fragment")
+        raise ValueError(wanted)
     try:
         private = ipaddress.ip_address(host).is_private
     except ValueError:
-        private = "." not in host or host.endswith((".localhost", ".local", ".internal"))
+        # Not a bare number: that would be the address of a public host in disguise.
+        private = ("." not in host and not host[0].isdigit()) or host.endswith((".localhost", ".local", ".internal"))
     if parts.scheme != "https" and not (parts.scheme == "http" and private):
         raise ValueError(f"{name} must begin with https:// (http:// only within a private network)")
     return parts.geturl()
 
 
+def checked_key(key: str) -> str:
+    """Check an API key: not empty, and only characters that can stand in a header.
+
+    Args:
+        key: The key; blanks around it are dropped.
+
+    Returns:
+        The key without blanks around it.
+
+    Raises:
+        ValueError: It is no key; the text does not repeat it.
+    """
+    key = key.strip()
+    if not key:
+        raise ValueError("there is no API key: fill in `api_key`, or set the environment variable MATON_API_KEY")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("api_key has characters that no key has (blanks, line breaks, accents): copy it again")
+    return key
+
+
+class _WithoutQuery(logging.Filter):
+    """httpx logs every URL at INFO: of ours only without the query, which can hold an invitee's address."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _sending.get() and isinstance(record.args, tuple):
+            record.args = tuple(arg.copy_with(query=None) if isinstance(arg, httpx.URL) else arg for arg in record.args)
+        return True
+
+
+_sending: ContextVar[bool] = ContextVar("calendly_sending", default=False)
+logging.getLogger("httpx").addFilter(_WithoutQuery())
+
+
 @dataclass
 class RequestMeter:
-    """What a stretch of work cost: requests sent, of them repeats, and seconds spent waiting for a limit."""
+    """What a stretch of work cost: requests sent, of them repeats, and seconds in which one of them had to wait.
+
+    A request waits for a limit or before a repeat; what waits at the same time counts once.
+    """
 
     requests: int = 0
     repeats: int = 0
     seconds_waited: float = 0.0
+    _waiting: int = field(default=0, repr=False)
+    _since: float = field(default=0.0, repr=False)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Note that a request waits for as long as the block lasts."""
+        if self._waiting == 0:
+            self._since = time.monotonic()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self.seconds_waited += time.monotonic() - self._since
 
 
 _meters: ContextVar[tuple[RequestMeter, ...]] = ContextVar("calendly_request_meters", default=())
@@ -111,6 +170,14 @@ def count_requests() -> Iterator[RequestMeter]:
         yield meter
     finally:
         _meters.reset(token)
+
+
+@contextlib.contextmanager
+def _waiting() -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for meter in _meters.get():
+            stack.enter_context(meter.waiting())
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +223,7 @@ class CalendlyClient:
         max_concurrency: int = 16,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if not api_key:
-            raise ValueError("api_key is empty: give a key, or set MATON_API_KEY for CalendlyCredentials")
+        api_key = checked_key(api_key)
         if requests_per_second <= 0 or max_concurrency < 1 or timeout_seconds <= 0:
             raise ValueError("timeout_seconds, requests_per_second and max_concurrency must be above 0")
         self.gateway_url = checked_base_url(gateway_url, "gateway_url")
@@ -212,7 +278,8 @@ class CalendlyClient:
         Args:
             method: HTTP method.
             path: Native Calendly path, such as `/users/me`.
-            params: Query parameters; None values are left out.
+            params: Query parameters: strings, numbers, booleans, aware datetimes, models with a URI, or a list of
+                those for a repeated parameter; None values are left out.
             json: Body, for writes.
             host: Which of the two configured hosts.
 
@@ -221,22 +288,24 @@ class CalendlyClient:
 
         Raises:
             CalendlyError: The fitting error; see `prefect_calendly.errors`.
-            ValueError: The path is no plain path.
+            ValueError: The path is no plain path, or a parameter cannot be sent.
         """
         url = self._base_url(host) + checked_path(path)
-        query = {name: _query_value(value) for name, value in (params or {}).items() if value is not None}
-        began_waiting = time.monotonic()
+        query = {name: _query_value(name, value) for name, value in (params or {}).items() if value is not None}
         failures = limited = 0
+        limited_since = 0.0
         while True:
             try:
                 return await self._send(method, url, path, query, json, host, repeat=bool(failures + limited))
             except RateLimitedError as error:
                 limited += 1
-                wait = max(error.retry_after_seconds or 0.0, _backoff(limited) if limited > 1 else 0.0)
-                if time.monotonic() - began_waiting + wait > _LONGEST_WAIT_SECONDS:
+                limited_since = limited_since or time.monotonic()
+                told = error.retry_after_seconds or 0.0
+                wait = max(told, _backoff(limited) if limited > 1 else 0.0)
+                if time.monotonic() - limited_since + wait > LONGEST_WAIT_SECONDS:
                     raise
                 # The limiter holds everybody back for as long as told; only what goes beyond that is waited here.
-                await self._sleep(wait - (error.retry_after_seconds or 0.0))
+                await self._sleep(wait if _books(method, path) else wait - told)
             except (NetworkError, ServerError, ExternalCalendarError, InvalidAnswerError) as error:
                 failures += 1
                 never_sent = isinstance(error, NetworkError) and not error.maybe_sent
@@ -257,22 +326,20 @@ class CalendlyClient:
         method: Method,
         url: str,
         path: str,
-        query: dict[str, str],
+        query: dict[str, str | list[str]],
         json: Any,
         host: Literal["gateway", "connections"],
         *,
         repeat: bool,
     ) -> Any:
-        meters = _meters.get()
         async with self._slots:
-            began = time.monotonic()
-            await self._limiter.wait()
-            waited = time.monotonic() - began
-            for meter in meters:
+            with _waiting():
+                await self._limiter.wait()
+            for meter in _meters.get():
                 meter.requests += 1
                 meter.repeats += repeat
-                meter.seconds_waited += waited
             answer: httpx.Response | None = None
+            sending = _sending.set(True)
             try:
                 answer = await self._http.request(method, url, params=query, json=json)
             except httpx.TransportError as error:
@@ -284,15 +351,18 @@ class CalendlyClient:
                     method=method,
                     path=path,
                 ) from None
-            except (httpx.DecodingError, httpx.InvalidURL) as error:
+            except httpx.DecodingError as error:
                 raise InvalidAnswerError(
                     f"The answer could not be decoded ({type(error).__name__})", method=method, path=path
                 ) from None
+            except httpx.InvalidURL:
+                raise ValueError(f"the parameters of {method} {path} make no URL: they are too long") from None
             finally:
-                of_calendly = answer is not None and host == "gateway"
-                remaining = _number(answer, "X-RateLimit-Remaining") if answer is not None and of_calendly else None
-                reset = _number(answer, "X-RateLimit-Reset") if answer is not None and of_calendly else None
+                _sending.reset(sending)
+                of_window = answer if host == "gateway" and not _books(method, path) else None
+                remaining, reset = _number(of_window, "X-RateLimit-Remaining"), _number(of_window, "X-RateLimit-Reset")
                 self._limiter.quota.answered(None if remaining is None else int(remaining), reset)
+        answer.stream = httpx.ByteStream(b"")  # it holds the answer, which holds it: let go of the body at once
         return self._read(answer, method, path)
 
     def _read(self, answer: httpx.Response, method: Method, path: str) -> Any:
@@ -300,7 +370,7 @@ class CalendlyClient:
         if answer.status_code >= 300:
             retry_after = None
             if answer.status_code == 429:
-                retry_after = self._hold_back(answer)
+                retry_after = self._hold_back(answer, books=_books(method, path))
             raise error_for_answer(
                 answer.status_code,
                 answer.content,
@@ -315,14 +385,14 @@ class CalendlyClient:
             return answer.json()
         except ValueError:
             raise InvalidAnswerError(
-                f"The answer is not JSON (Content-Type {answer.headers.get('Content-Type', 'missing')})",
+                "The answer is not JSON",
                 status=answer.status_code,
                 method=method,
                 path=path,
                 request_id=request_id,
             ) from None
 
-    def _hold_back(self, answer: httpx.Response) -> float:
+    def _hold_back(self, answer: httpx.Response, *, books: bool) -> float:
         """After a 429: let every caller of this account wait for as long as the server says."""
         reset = _number(answer, "X-RateLimit-Reset")
         told = _number(answer, "Retry-After")
@@ -330,7 +400,8 @@ class CalendlyClient:
             told = reset
         if reset is not None:  # Calendly's window, of this connection
             seconds = told if told is not None else reset
-            self._limiter.quota.exhausted(seconds)
+            if not books:  # bookings have narrower limits of their own, up to a day: reading goes on
+                self._limiter.quota.exhausted(seconds)
         else:  # the gateway's pace, of this key; its limit is counted by the second
             seconds = told if told is not None else 1.0
             self._limiter.pace.pause(seconds)
@@ -339,9 +410,8 @@ class CalendlyClient:
     @staticmethod
     async def _sleep(seconds: float) -> None:
         if seconds > 0:
-            for meter in _meters.get():
-                meter.seconds_waited += seconds
-            await asyncio.sleep(seconds)
+            with _waiting():
+                await asyncio.sleep(seconds)
 
     # One resource, and lists of them
 
@@ -430,13 +500,15 @@ class CalendlyClient:
 
         Raises:
             ValueError: `count` or `limit` is out of range.
-            InvalidAnswerError: A page is no page, or its token leads back to itself.
+            InvalidAnswerError: A page is no page, or its token leads back to an earlier one.
             CalendlyError: As for `request`.
         """
         check_paging(count, limit)
         left = limit
+        # The same on every page, and with a token of the caller's as it was: a token is bound to its `count`.
+        size = count if limit is None or page_token is not None else min(count, limit)
+        seen = {page_token}
         while True:
-            size = count if left is None else min(count, left)
             body = await self.request("GET", path, params={**(params or {}), "count": size, "page_token": page_token})
             for item in _member(body, "collection", list, "GET", path):
                 yield parsed(item, model, "GET", path)
@@ -448,9 +520,10 @@ class CalendlyClient:
             following = pagination.get("next_page_token") if isinstance(pagination, dict) else None
             if not following:
                 return
-            if following == page_token:
-                raise InvalidAnswerError("The next page is the same page again", method="GET", path=path)
-            page_token = following
+            page_token = str(following)
+            if page_token in seen:
+                raise InvalidAnswerError("The next page is an earlier page again", method="GET", path=path)
+            seen.add(page_token)
 
     async def delete(self, path: str, *, host: Literal["gateway", "connections"] = "gateway") -> None:
         """Delete what a path names; after a lost answer, look whether it is gone before repeating.
@@ -495,9 +568,12 @@ class CalendlyClient:
             One outcome per item, in the items' order.
 
         Raises:
+            ValueError: `at_once` is below 1.
             AuthenticationError: The key or token was refused.
             NoConnectionError: There is no Calendly connection.
         """
+        if at_once is not None and at_once < 1:
+            raise ValueError(f"at_once must be at least 1, not {at_once!r}")
         waiting = list(items)
         outcomes: list[Outcome[I, T] | None] = [None] * len(waiting)
         numbered = iter(enumerate(waiting))
@@ -643,16 +719,28 @@ def _member(body: Any, member: str, kind: type[T], method: str, path: str) -> T:
     return value
 
 
-def _query_value(value: Any) -> str:
+def _query_value(name: str, value: Any) -> str | list[str]:
+    if isinstance(value, list | tuple | set | frozenset):
+        return [str(_query_value(name, item)) for item in value]
+    if isinstance(value, datetime):
+        return str(wire_time(value, name))
+    if isinstance(value, HasUri):
+        return value.uri
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _number(answer: httpx.Response, header: str) -> float | None:
+def _books(method: Method, path: str) -> bool:
+    """Whether a request is a booking: those have limits of their own."""
+    return method == "POST" and path.endswith("/invitees")
+
+
+def _number(answer: httpx.Response | None, header: str) -> float | None:
     """A header's figure; None if it is missing or no number (a `Retry-After` may be a date: then X-RateLimit rules)."""
     try:
-        return max(0.0, float(answer.headers[header]))
+        number = float(answer.headers[header]) if answer is not None else math.nan
     except (KeyError, ValueError):
         return None
+    return max(0.0, number) if math.isfinite(number) else None
 
 
 def _backoff(failures: int) -> float:

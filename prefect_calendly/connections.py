@@ -17,6 +17,8 @@ from prefect_calendly.resource import Resource, check_choice
 
 APP = "calendly"
 STATUSES = ("ACTIVE", "PENDING", "FAILED")
+METHODS = ("API_KEY", "BASIC", "JWT", "OAUTH1", "OAUTH2", "MCP")
+ConnectionMethod = Literal["API_KEY", "BASIC", "JWT", "OAUTH1", "OAUTH2", "MCP"]
 
 
 class Connection(Resource):
@@ -38,7 +40,7 @@ async def alist_connections(
     client: CalendlyClient,
     *,
     status: Literal["ACTIVE", "PENDING", "FAILED"] | None = None,
-    method: Literal["API_KEY", "BASIC", "JWT", "OAUTH1", "OAUTH2", "MCP"] | None = None,
+    method: ConnectionMethod | None = None,
     limit: int | None = None,
 ) -> list[Connection]:
     """Return the Calendly connections of this Maton account.
@@ -55,7 +57,7 @@ async def alist_connections(
         The connections.
 
     Raises:
-        ValueError: `status` or `limit` is out of range, or the credentials are for Calendly itself.
+        ValueError: `status`, `method` or `limit` is out of range, or the credentials are for Calendly itself.
         CalendlyError: See `prefect_calendly.errors`.
 
     Example:
@@ -65,6 +67,7 @@ async def alist_connections(
         ```
     """
     check_choice(status, STATUSES, "status")
+    check_choice(method, METHODS, "method")
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit!r}")
     params = {"app": APP, "status": status, "method": method, "limit": limit}
@@ -72,7 +75,7 @@ async def alist_connections(
 
 
 @endpoint_task("Create a Maton connection", writes=True)
-async def acreate_connection(client: CalendlyClient) -> Connection:
+async def acreate_connection(client: CalendlyClient, *, method: ConnectionMethod | None = None) -> Connection:
     """Begin a new connection to a Calendly account; a person finishes it by opening its `url` in a browser.
 
     After a lost answer, a pending connection that was not there before is taken for the new one.
@@ -81,12 +84,13 @@ async def acreate_connection(client: CalendlyClient) -> Connection:
 
     Args:
         credentials: Whose gateway key to use.
+        method: How it is authorised; the gateway's choice by default (for Calendly `OAUTH2`).
 
     Returns:
         The pending connection; show `url.get_secret_value()` to the person, and keep it out of logs.
 
     Raises:
-        ValueError: The credentials are for Calendly itself.
+        ValueError: `method` is unknown, or the credentials are for Calendly itself.
         CalendlyError: See `prefect_calendly.errors`.
 
     Example:
@@ -96,10 +100,12 @@ async def acreate_connection(client: CalendlyClient) -> Connection:
         connection = wait_for_connection(credentials, connection.connection_id)
         ```
     """
+    check_choice(method, METHODS, "method")
+    asked = {"app": APP} if method is None else {"app": APP, "method": method}
     known = {connection.connection_id for connection in await on_client(alist_connections)(client, status="PENDING")}
 
     async def create() -> Connection:
-        body = await client.request("POST", "/connections", json={"app": APP}, host="connections")
+        body = await client.request("POST", "/connections", json=asked, host="connections")
         return await on_client(aget_connection)(client, _new_id(body))
 
     async def existing() -> Connection | None:

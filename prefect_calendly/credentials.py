@@ -13,9 +13,16 @@ from prefect_calendly.client import (
     DEFAULT_GATEWAY_URL,
     CalendlyClient,
     checked_base_url,
+    checked_key,
 )
 from prefect_calendly.errors import CalendlyError
 from prefect_calendly.sync import run_sync
+
+# Where a URL that is left empty comes from: an environment variable, else the default.
+_URLS = {
+    "gateway_url": ("MATON_GATEWAY_URL", DEFAULT_GATEWAY_URL),
+    "connections_url": ("MATON_CONNECTIONS_URL", DEFAULT_CONNECTIONS_URL),
+}
 
 
 class CredentialsCheck(BaseModel):
@@ -26,7 +33,7 @@ class CredentialsCheck(BaseModel):
     user_uri: str | None = Field(None, description="URI of the Calendly user behind it.")
     user_name: str | None = Field(None, description="Name of that user.")
     organization_uri: str | None = Field(None, description="URI of that user's organisation.")
-    problem: str | None = Field(None, description="What is wrong.")
+    problem: str | None = Field(None, description="What is wrong; with `ok`, why the connection is not known.")
     hint: str | None = Field(None, description="What to do about it.")
 
 
@@ -58,7 +65,7 @@ class CalendlyCredentials(CredentialsBlock):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     api_key: SecretStr = Field(
-        default_factory=lambda: SecretStr(os.environ.get("MATON_API_KEY", "")),
+        default=SecretStr(""),
         validate_default=True,
         title="API key",
         description=(
@@ -74,7 +81,7 @@ class CalendlyCredentials(CredentialsBlock):
         json_schema_extra={"position": 1},
     )
     gateway_url: str = Field(
-        default_factory=lambda: os.environ.get("MATON_GATEWAY_URL", "") or DEFAULT_GATEWAY_URL,
+        default="",
         validate_default=True,
         title="Gateway URL",
         description=(
@@ -84,7 +91,7 @@ class CalendlyCredentials(CredentialsBlock):
         json_schema_extra={"position": 2},
     )
     connections_url: str = Field(
-        default_factory=lambda: os.environ.get("MATON_CONNECTIONS_URL", "") or DEFAULT_CONNECTIONS_URL,
+        default="",
         validate_default=True,
         title="Connections URL",
         description=(
@@ -120,12 +127,7 @@ class CalendlyCredentials(CredentialsBlock):
     @field_validator("api_key")
     @classmethod
     def _has_key(cls, value: SecretStr) -> SecretStr:
-        key = value.get_secret_value().strip()
-        if not key:
-            raise ValueError("there is no API key: fill in `api_key`, or set the environment variable MATON_API_KEY")
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError("api_key has characters that no key has (blanks, line breaks, accents): copy it again")
-        return SecretStr(key)
+        return SecretStr(checked_key(value.get_secret_value().strip() or os.environ.get("MATON_API_KEY", "")))
 
     @field_validator("connection_id")
     @classmethod
@@ -140,8 +142,8 @@ class CalendlyCredentials(CredentialsBlock):
     def _is_url(cls, value: Any, info: Any) -> Any:
         if not isinstance(value, str):
             return value
-        default = DEFAULT_GATEWAY_URL if info.field_name == "gateway_url" else DEFAULT_CONNECTIONS_URL
-        return checked_base_url(value.strip() or default, info.field_name)
+        variable, default = _URLS[info.field_name]
+        return checked_base_url(value.strip() or os.environ.get(variable, "").strip() or default, info.field_name)
 
     def get_client(self) -> CalendlyClient:
         """Return an async client of these credentials, to be used with `async with`.
@@ -186,22 +188,22 @@ class CalendlyCredentials(CredentialsBlock):
         from prefect_calendly.users import aget_current_user
 
         async with self.get_client() as client:
-            connection_id = self.connection_id
+            found: dict[str, str | None] = {"connection_id": None if client.direct else self.connection_id}
             try:
-                connection = None if client.direct else await connection_in_use(client, connection_id)
-                if connection is not None:
-                    connection_id = connection.connection_id
+                if not client.direct and (connection := await connection_in_use(client, self.connection_id)):
+                    found["connection_id"] = connection.connection_id
+            except CalendlyError as error:  # calls may work all the same: another host answers them
+                found |= {"problem": str(error), "hint": error.hint or None}
+            try:
                 user = await on_client(aget_current_user)(client)
             except CalendlyError as error:
-                return CredentialsCheck(
-                    ok=False, connection_id=connection_id, problem=str(error), hint=error.hint or None
-                )
+                return CredentialsCheck(ok=False, **{**found, "problem": str(error), "hint": error.hint or None})
             return CredentialsCheck(
                 ok=True,
-                connection_id=connection_id,
                 user_uri=user.uri,
                 user_name=user.name,
                 organization_uri=user.current_organization,
+                **found,
             )
 
     def check(self) -> CredentialsCheck:

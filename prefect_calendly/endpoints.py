@@ -171,7 +171,7 @@ def stream(task: AsyncTask[P, list[R]]) -> Callable[Concatenate[CalendlyClient, 
     Example:
         ```python
         async with credentials.get_client() as client:
-            async for event in stream(alist_scheduled_events)(client, user="me"):
+            async for event in stream(alist_scheduled_events)(client, user="AAAAAAAAAAAAAAAA"):
                 print(event.start_time)
         ```
     """

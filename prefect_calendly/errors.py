@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-_EMAIL = re.compile(r"[^\s@<>\"'(),;:]+@([\w-]+(?:\.[\w-]+)+)", re.UNICODE)
-_SECRET = re.compile(r"(session_token=|Bearer\s+)[^\s\"'&]+", re.IGNORECASE)
+_EMAIL = re.compile(r"(?:\"[^\"@]+\"|[^\s@<>\"(),;:=&]{1,254})(?:@|%40)([\w-]+(?:\.[\w-]+)+)", re.IGNORECASE)
+_SECRET = re.compile(r"(session_token\W{1,4}|Bearer\s+)[^\s\"'&]+", re.IGNORECASE)
 _LONGEST_TEXT = 500
+_MOST_DETAILS = 10
 
 
 def mask(text: str) -> str:
@@ -25,7 +26,7 @@ def mask(text: str) -> str:
         >>> mask("bob.smith@example.com has already been invited")
         '***@example.com has already been invited'
     """
-    text = _SECRET.sub(r"\1***", _EMAIL.sub(r"***@\1", text))
+    text = _SECRET.sub(r"\1***", _EMAIL.sub(r"***@\1", text[: 10 * _LONGEST_TEXT]))
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
@@ -74,7 +75,10 @@ class CalendlyError(Exception):
         if self.title and self.title != self.message:
             text = f"{self.title}: {text}"
         if self.details:
-            text += f" [{'; '.join(str(detail) for detail in self.details)}]"
+            shown = [str(detail) for detail in self.details[:_MOST_DETAILS]]
+            if len(self.details) > _MOST_DETAILS:
+                shown.append(f"and {len(self.details) - _MOST_DETAILS} more")
+            text += f" [{'; '.join(shown)}]"
         where = " ".join(str(part) for part in (self.status, self.method, self.path) if part)
         if self.request_id:
             where = f"{where}, request {self.request_id}" if where else f"request {self.request_id}"
@@ -111,7 +115,7 @@ class InvalidAnswerError(CalendlyError):
 
 
 class BadRequestError(CalendlyError):
-    """400 or 422: the request was refused as malformed; `details` say which parameter."""
+    """400, 412 or 422: the request was refused as malformed; `details` say which parameter."""
 
     hint = "Correct the parameters named here; the same request will fail again."
 
@@ -263,9 +267,10 @@ def _words(body: Any) -> tuple[str | None, str | None, list[ErrorDetail]]:
         message = detail
     elif raw_details is None and isinstance(detail, list):  # the gateway's framework: [{"loc": […], "msg": …}]
         raw_details = [
-            {"parameter": ".".join(map(str, item.get("loc", ()))), "message": item.get("msg")}
+            {"parameter": ".".join(map(str, loc)) if isinstance(loc, list) else loc, "message": item.get("msg")}
             for item in detail
             if isinstance(item, dict)
+            for loc in [item.get("loc")]
         ]
     details = [
         ErrorDetail(
@@ -349,7 +354,7 @@ def error_for_answer(
         return kind(text, **context)
     if any(detail.code == "already_filled" for detail in details) or (status == 409 and path.endswith("/invitees")):
         return SlotFilledError(text, **context)
-    if status in (400, 422):
+    if status in (400, 412, 422):
         if title is None and "connection" in text.lower():
             return NoConnectionError(text, **context)
         return BadRequestError(text, **context)

@@ -69,13 +69,16 @@ def uri_of(value: Reference, collection: str, argument: str) -> str:
         The URI on `https://api.calendly.com`.
 
     Raises:
-        ValueError: As for `uuid_of`.
+        ValueError: As for `uuid_of`; and for `me`, which is a path and no URI.
 
     Example:
         >>> uri_of("AAAA", "users", "user")
         'https://api.calendly.com/users/AAAA'
     """
-    return f"{CALENDLY_ORIGIN}/{collection}/{uuid_of(value, collection, argument)}"
+    uuid = uuid_of(value, collection, argument)
+    if (collection, uuid) == ("users", "me"):
+        raise ValueError(f"{argument} cannot be 'me': give the URI that `get_current_user` returns")
+    return f"{CALENDLY_ORIGIN}/{collection}/{uuid}"
 
 
 def optional_uris(**references: tuple[Reference | None, str]) -> dict[str, str]:

@@ -7,19 +7,18 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
-from zoneinfo import available_timezones
 
 from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, stream, sync_twin
 from prefect_calendly.errors import CalendlyError, NotFoundError, PermissionDeniedError
 from prefect_calendly.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
-from prefect_calendly.resource import Resource, check_choice, check_sort, utc, wire_time
+from prefect_calendly.resource import Resource, check_choice, check_email, check_sort, utc, wire_time, zone_names
 from prefect_calendly.scheduled_events import Cancellation, alist_scheduled_events
 from prefect_calendly.users import aget_current_user
 
 MOST_GUESTS = 10
 LOCATION_KINDS_WITH_PLACE = ("physical", "outbound_call", "ask_invitee", "custom")
-LOCATION_KINDS = (
+LOCATION_KINDS: tuple[str, ...] = (
     *LOCATION_KINDS_WITH_PLACE,
     "inbound_call",
     "zoom_conference",
@@ -28,7 +27,8 @@ LOCATION_KINDS = (
     "microsoft_teams_conference",
     "webex_conference",
 )
-_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
+# The older route has the names of scheduled events.
+_ALIASES_OF_ORDER = ("zoom", "gotomeeting")
 
 
 class QuestionAndAnswer(Resource):
@@ -37,6 +37,13 @@ class QuestionAndAnswer(Resource):
     question: str
     answer: str
     position: int
+
+
+class AnswerByUuid(Resource):
+    """An answer on the booking form of the older route."""
+
+    question_uuid: str
+    answer: str
 
 
 class Tracking(Resource):
@@ -156,6 +163,7 @@ async def alist_invitees(
         ```
     """
     check_choice(status, ("active", "canceled"), "status")
+    check_email(email, "email")
     check_sort(sort, ("created_at",))
     async for invitee in client.pages(
         filled_path("/scheduled_events/{uuid}/invitees", {"uuid": uuid_of(event, "scheduled_events", "event")}),
@@ -232,7 +240,7 @@ async def alist_invitees_of_events(
         For each event, in the same order, its invitees or its error.
 
     Raises:
-        ValueError: One of `events` is none, or `status` is unknown; before any request.
+        ValueError: `events` is no list of events, or a filter is out of range; before any request.
         AuthenticationError: The key or token was refused.
         NoConnectionError: There is no Calendly connection.
 
@@ -244,6 +252,9 @@ async def alist_invitees_of_events(
         ```
     """
     check_choice(status, ("active", "canceled"), "status")
+    check_email(email, "email")
+    if isinstance(events, str | HasUri):
+        raise ValueError("events must be a list of events: for one event there is `list_invitees`")
     uris = [uri_of(event, "scheduled_events", "events") for event in events]
 
     async def of_event(uri: str) -> tuple[Invitee, ...]:
@@ -266,7 +277,7 @@ async def acreate_invitee(
     last_name: str | None = None,
     text_reminder_number: str | None = None,
     location: Mapping[str, str] | None = None,
-    questions_and_answers: Sequence[QuestionAndAnswer | Mapping[str, Any]] = (),
+    questions_and_answers: Sequence[QuestionAndAnswer | AnswerByUuid | Mapping[str, Any]] = (),
     tracking: Tracking | None = None,
     event_guests: Sequence[str] = (),
     route: Literal["official", "order"] = "official",
@@ -290,7 +301,8 @@ async def acreate_invitee(
         text_reminder_number: Phone number for text reminders, in international form.
         location: Where it takes place, `{"kind": …}` and, for a kind that needs one, `"location"`; one that the event
             type offers. Leave it out where the event type has none, and for round robin.
-        questions_and_answers: Answers to the form's questions: `question` (its exact text), `answer`, `position`.
+        questions_and_answers: Answers to the form's questions: `question` (its exact text), `answer`, `position`;
+            with `route="order"`: `question_uuid`, `answer`.
         tracking: Where the booking came from.
         event_guests: At most 10 further addresses.
         route: `official` is Calendly's documented path; `order` the older one, for a gateway that translates it.
@@ -325,11 +337,11 @@ async def acreate_invitee(
     """
     event_type_uri = uri_of(event_type, "event_types", "event_type")
     start = utc(start_time, "start_time")
-    _check_booking(email, timezone, name, first_name, location, event_guests)
-    answers = [
-        item if isinstance(item, QuestionAndAnswer) else QuestionAndAnswer.model_validate(item)
-        for item in questions_and_answers
-    ]
+    check_choice(route, ("official", "order"), "route")
+    kinds = LOCATION_KINDS if route == "official" else (*LOCATION_KINDS, *_ALIASES_OF_ORDER)
+    _check_booking(email, timezone, name, first_name, location, kinds, event_guests)
+    answer_model = QuestionAndAnswer if route == "official" else AnswerByUuid
+    answers = [answer_model.model_validate(item) for item in questions_and_answers]
     person = {
         "name": name,
         "first_name": first_name,
@@ -371,21 +383,21 @@ def _check_booking(
     name: str | None,
     first_name: str | None,
     location: Mapping[str, str] | None,
+    location_kinds: Sequence[str],
     event_guests: Sequence[str],
 ) -> None:
     """Check what can be checked before anything is sent; the texts never repeat a personal detail."""
     if not name and not first_name:
         raise ValueError("give the invitee's `name`, or `first_name` (and `last_name`)")
-    if not _EMAIL.fullmatch(email):
-        raise ValueError("email must be an e-mail address")
-    if timezone not in available_timezones():
+    check_email(email or "", "email")
+    if timezone not in zone_names():
         raise ValueError(f"timezone must be an IANA time zone such as Europe/Berlin, not {timezone!r}")
     if isinstance(event_guests, str) or len(event_guests) > MOST_GUESTS:
         raise ValueError(f"event_guests must be a list of at most {MOST_GUESTS} addresses, not {len(event_guests)}")
-    if not all(_EMAIL.fullmatch(guest) for guest in event_guests):
-        raise ValueError("event_guests must all be e-mail addresses")
+    for index, guest in enumerate(event_guests):
+        check_email(guest, f"event_guests[{index}]")
     if location is not None:
-        check_choice(location.get("kind") or "", LOCATION_KINDS, "location['kind']")
+        check_choice(location.get("kind") or "", location_kinds, "location['kind']")
         if location["kind"] in LOCATION_KINDS_WITH_PLACE and not location.get("location"):
             raise ValueError(f"location of kind {location['kind']!r} needs 'location' too")
 

@@ -9,7 +9,7 @@ from typing import Literal
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.endpoints import listing_task, sync_twin
 from prefect_calendly.identifiers import Reference, optional_uris
-from prefect_calendly.resource import Resource, check_choice
+from prefect_calendly.resource import Resource, check_choice, check_email
 
 
 class MembershipUser(Resource):
@@ -80,6 +80,7 @@ async def alist_memberships(
     """
     if organization is None and user is None:
         raise ValueError("give `organization` or `user`")
+    check_email(email, "email")
     check_choice(role, ("owner", "admin", "user"), "role")
     filters = optional_uris(organization=(organization, "organizations"), user=(user, "users"))
     async for membership in client.pages(

@@ -10,6 +10,11 @@ import hashlib
 import threading
 import time
 
+from prefect_calendly.errors import RateLimitedError
+
+# Whoever would have to wait longer is told so instead.
+LONGEST_WAIT_SECONDS = 300.0
+
 # The gateway counts by its own clock, behind a network that can bunch requests up: stay a little below the limit.
 _SHARE_OF_RATE = 0.97
 # A waiting request looks again this often, for an answer that comes in meanwhile can change how long it must wait.
@@ -98,7 +103,11 @@ class Limiter:
         self.quota = quota
 
     async def wait(self) -> None:
-        """Wait until a request may go, and count it; `quota.answered` must follow when it has ended."""
+        """Wait until a request may go, and count it; `quota.answered` must follow when it has ended.
+
+        Raises:
+            RateLimitedError: The limit opens again only after minutes; nothing was sent.
+        """
         while True:
             await asyncio.sleep(self.pace.slot())
             wait = self.pace.paused_for() or self.quota.take()
@@ -109,6 +118,8 @@ class Limiter:
 
     async def _wait_until_free(self, wait: float) -> None:
         while wait > 0:
+            if wait > LONGEST_WAIT_SECONDS:
+                raise RateLimitedError("An earlier answer closed the limit; nothing was sent", retry_after_seconds=wait)
             await asyncio.sleep(min(wait, _LOOK_AGAIN_SECONDS))
             wait = self.pace.paused_for() or self.quota.closed_for()
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
 
 
 class Resource(BaseModel):
@@ -15,6 +20,12 @@ class Resource(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+
+@functools.cache
+def zone_names() -> frozenset[str]:
+    """Return the IANA names of all time zones known here; they are read from disk, once."""
+    return frozenset(available_timezones())
 
 
 def utc(value: datetime, argument: str) -> datetime:
@@ -60,6 +71,12 @@ def check_choice(value: object, choices: Sequence[str], argument: str) -> None:
     """Check that an argument, where it is given, is one of its choices; raise ValueError otherwise."""
     if value is not None and value not in choices:
         raise ValueError(f"{argument} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_email(value: str | None, argument: str) -> None:
+    """Check an e-mail address, where it is given; raise ValueError, which does not repeat it, otherwise."""
+    if value is not None and not (isinstance(value, str) and _EMAIL.fullmatch(value)):
+        raise ValueError(f"{argument} must be an e-mail address")
 
 
 def windows(start: datetime, end: datetime, days: int) -> Iterator[tuple[datetime, datetime]]:

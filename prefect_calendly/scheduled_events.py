@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, sync_twin
-from prefect_calendly.errors import AlreadyCanceledError, BadRequestError, InvalidAnswerError
+from prefect_calendly.errors import AlreadyCanceledError, BadRequestError, CalendlyError, InvalidAnswerError
 from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
-from prefect_calendly.resource import Resource, check_choice, check_order, check_sort, wire_time
+from prefect_calendly.resource import Resource, check_choice, check_email, check_order, check_sort, wire_time
 
 LONGEST_REASON = 10_000
 
@@ -157,6 +157,7 @@ async def alist_scheduled_events(
         raise ValueError("give `user`, `organization` or `group`")
     if group is not None and organization is None:
         raise ValueError("`group` needs `organization` too")
+    check_email(invitee_email, "invitee_email")
     check_choice(status, ("active", "canceled"), "status")
     check_sort(sort, ("start_time",))
     check_order(min_start_time, max_start_time, "min_start_time", "max_start_time")
@@ -212,11 +213,12 @@ async def acancel_scheduled_event(
     *,
     reason: str | None = None,
     drop_refused_reason: bool = False,
+    already_canceled_ok: bool = True,
 ) -> Cancellation:
     """Cancel a scheduled event for **all** its invitees; Calendly tells them.
 
-    An event that is canceled already counts as success. After a lost answer the event's state is read before
-    anything is repeated.
+    An event that is canceled already counts as success, unless told otherwise. After a lost answer the event's
+    state is read before anything is repeated.
 
     Source: `POST /scheduled_events/{uuid}/cancellation`.
 
@@ -225,19 +227,23 @@ async def acancel_scheduled_event(
         event: URI, uuid or model of a future event.
         reason: Text for the invitees, at most 10,000 characters.
         drop_refused_reason: Some accounts refuse any reason with a 400: cancel without one then.
+        already_canceled_ok: Whether an event that somebody else has cancelled counts as success.
 
     Returns:
-        Who cancelled it, when and why; of the earlier cancellation if there was one.
+        Who cancelled it, when and why; of the earlier cancellation if there was one (without members if Calendly
+        says that there was one and then does not show it).
 
     Raises:
         ValueError: `event` is none, or `reason` is too long.
         EventInPastError: It has begun.
+        AlreadyCanceledError: Somebody else has cancelled it, and `already_canceled_ok` is off.
         UnconfirmedWriteError: The answer was lost and the state could not be read.
         CalendlyError: See `prefect_calendly.errors`.
 
     Example:
         ```python
-        events = list_scheduled_events(credentials, user="me", status="active", sort="start_time:desc", limit=1)
+        user = get_current_user(credentials)
+        events = list_scheduled_events(credentials, user=user, status="active", sort="start_time:desc", limit=1)
         cancellation = cancel_scheduled_event(credentials, events[0], reason="Office closed")
         ```
     """
@@ -264,7 +270,13 @@ async def acancel_scheduled_event(
     try:
         return await settle(write, existing)
     except AlreadyCanceledError as error:
-        if (found := await existing()) is None:
+        if not already_canceled_ok:
+            raise
+        try:
+            found = await existing()
+        except CalendlyError:  # canceled it is: only by whom cannot be told
+            return Cancellation()
+        if found is None:
             raise InvalidAnswerError(
                 "Calendly says that the event is canceled already, and shows it as active", method="POST", path=path
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from typing import Literal
@@ -74,9 +75,15 @@ def checked_callback_url(url: str) -> str:
     Raises:
         ValueError: It is no such URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.password or parts.fragment:
-        raise ValueError("url must be an https:// URL that Calendly can reach, without user or fragment")
+    wanted = "url must be an https:// URL that Calendly can reach, without user, fragment or blanks"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # the port is checked when it is read
+    except ValueError:
+        raise ValueError(wanted) from None
+    unwanted = parts.username or parts.password or parts.fragment or re.search(r"\s", url)
+    if parts.scheme != "https" or not host or unwanted:
+        raise ValueError(wanted)
     return url
 
 

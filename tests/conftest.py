@@ -22,6 +22,8 @@ from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 from prefect_calendly import CalendlyCredentials  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
 
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:

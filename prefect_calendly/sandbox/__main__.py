@@ -19,8 +19,13 @@ def main(arguments: list[str] | None = None) -> int:
     add, default = parser.add_argument, Options()
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=0, help="0 takes a free port")
-    add("--events", type=int, default=default.events, help="generated scheduled events")
-    add("--invitees", type=int, help="invitees over the generated events (default: one each)")
+    add(
+        "--events",
+        type=int,
+        default=default.events,
+        help="scheduled events of the organisation",
+    )
+    add("--invitees", type=int, help="invitees of these events, at least as many (default: one each)")
     add("--hosts", type=int, default=default.hosts, help="hosts besides Alice; the first is the owner")
     add("--seed", type=int, default=default.seed, help="the same seed makes the same world")
     add("--now", help="ISO time at which the clock starts (default: the real time)")

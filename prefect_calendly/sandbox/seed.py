@@ -433,9 +433,13 @@ class _Builder:
         self.taken = {(host, event.start) for event in taken for host in event.hosts}
 
     def generated_events(self) -> None:
-        """`events` on real slots of the hosts by turns; the extra invitees make group events of up to twelve."""
-        count = self.options.events
-        extras = (self.options.invitees or count) - count
+        """Fill the organisation up to `events`, on real slots of the hosts by turns.
+
+        The extra invitees make group events of up to twelve.
+        """
+        count = max(0, self.options.events - len(self.world.events))
+        invitees = (self.options.invitees or self.options.events) - len(self.world.invitees)
+        extras = max(0, invitees - count) if count else 0
         # So many group events that each has about five invitees, unless there are too few events for that.
         sessions = min(count, max(-(-extras // 4), count // 20))
         every = count / sessions if sessions else 0

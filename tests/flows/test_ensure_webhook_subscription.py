@@ -6,14 +6,13 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect import get_client
 from prefect.artifacts import Artifact
-from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.system import Secret
 from prefect.exceptions import ParameterTypeError
 from prefect.logging.handlers import APILogHandler
@@ -41,6 +40,7 @@ from prefect_calendly.errors import (
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 from tests.conftest import credentials_for
+from tests.flows.conftest import RECORDER
 
 API = "https://api.calendly.com"
 USER, ORGANIZATION = f"{API}/users/AAAAAAAAAAAAAAAA", f"{API}/organizations/BBBBBBBBBBBBBBBB"
@@ -221,16 +221,6 @@ def test_a_url_is_shown_by_host_and_hash_only() -> None:
 
 
 # Over HTTP
-
-
-class Recorder(NotificationBlock):
-    """A notification block that remembers."""
-
-    _block_type_slug: ClassVar[str | None] = "recorder-of-webhook-tests"
-    sent: ClassVar[list[tuple[str | None, str]]] = []
-
-    async def notify(self, body: str, subject: str | None = None) -> None:  # type: ignore[override]
-        self.sent.append((subject, body))
 
 
 @pytest.fixture(autouse=True)
@@ -468,16 +458,19 @@ class TestFailures:
 
     @pytest.mark.parametrize("kind", ["server_error", "plan", "drop_before"])
     async def test_a_failure_between_delete_and_create_that_stays_is_raised_loudly(
-        self, sandbox: Sandbox, credentials: CalendlyCredentials, kind: str, run_logs: pytest.LogCaptureFixture
+        self,
+        sandbox: Sandbox,
+        credentials: CalendlyCredentials,
+        kind: str,
+        run_logs: pytest.LogCaptureFixture,
+        recorder: list[tuple[str | None, str]],
     ) -> None:
-        await Recorder().asave("ops", overwrite=True)
-        Recorder.sent.clear()
         old = await subscribed(credentials, events=["invitee.created"])
         sandbox.fault(kind, method="POST", route=HOOKS, skip=1, times=None)
         with pytest.raises(SubscriptionMissingError) as caught:
-            await ensured(credentials, notify="recorder-of-webhook-tests/ops")
+            await ensured(credentials, notify=RECORDER)
         assert there(sandbox) == []
-        ((subject, message),) = Recorder.sent
+        ((subject, message),) = recorder
         assert subject == "Calendly webhook subscription failed"
         for text in (str(caught.value), await artifact(), message, run_logs.text):
             plain = text.replace("\\", "")
@@ -639,25 +632,22 @@ class TestSecretsAndMessages:
         assert "signing_key_block" in (await artifact()).replace("\\", "")
 
     async def test_a_message_is_sent_for_changes_and_failures_only(
-        self, sandbox: Sandbox, credentials: CalendlyCredentials
+        self, sandbox: Sandbox, credentials: CalendlyCredentials, recorder: list[tuple[str | None, str]]
     ) -> None:
-        await Recorder().asave("ops", overwrite=True)
-        Recorder.sent.clear()
-        notify = "recorder-of-webhook-tests/ops"
-        await ensured(credentials, notify=notify, dry_run=True)
-        await ensured(credentials, notify=notify)
-        await ensured(credentials, notify=notify)
-        await ensured(credentials, notify=notify, scope="user")
+        await ensured(credentials, notify=RECORDER, dry_run=True)
+        await ensured(credentials, notify=RECORDER)
+        await ensured(credentials, notify=RECORDER)
+        await ensured(credentials, notify=RECORDER, scope="user")
         sandbox.set_webhook(uuid(there(sandbox)[0]), state="disabled")
-        await ensured(credentials, notify=notify, scope="user")
+        await ensured(credentials, notify=RECORDER, scope="user")
         sandbox.fault("plan", method="POST", route=HOOKS)
         with pytest.raises(PlanRequiredError):
-            await ensured(credentials, notify=notify)
-        subjects = [subject for subject, _ in Recorder.sent]
+            await ensured(credentials, notify=RECORDER)
+        subjects = [subject for subject, _ in recorder]
         assert subjects == [
             f"Calendly webhook subscription {word}" for word in ("created", "replaced", "revived", "failed")
         ]
-        assert all(HIDDEN not in body for _, body in Recorder.sent)
+        assert all(HIDDEN not in body for _, body in recorder)
 
     async def test_the_artifact_tells_what_was_done_why_and_at_what_cost(
         self, sandbox: Sandbox, credentials: CalendlyCredentials

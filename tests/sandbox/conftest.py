@@ -80,7 +80,7 @@ def http() -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Sandbox]:
-    with Sandbox(events=150, now=NOW, gateway_rps=0, rate_limit_per_minute=0) as sandbox:
+    with Sandbox(events=200, now=NOW, gateway_rps=0, rate_limit_per_minute=0) as sandbox:
         yield sandbox
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import (
+    ALICE,
     BLOCKED_GUEST_SHARE,
     BLOCKED_SHARES,
     CANCELED_SHARE,
@@ -231,10 +232,19 @@ def generated(world: World, baseline: World):
     return [event for event in list(world.events.values())[-extra - 9 :] if event.source == "seed"]
 
 
+def of_the_organization(world: World):
+    organization = world.users[ALICE].organization
+    return [event for event in world.events.values() if event.hosts[0].organization is organization]
+
+
 @pytest.fixture(scope="module")
 def worlds():
+    """One with 1,000 generated events and 1,800 invitees of theirs, one with none."""
     options = {"now": NOW, "hosts": 4}
-    return build(Options(events=1000, invitees=1800, **options)), build(Options(events=0, **options))
+    baseline = build(Options(events=0, **options))
+    events = of_the_organization(baseline)
+    invitees = 1800 + sum(len(event.invitees) for event in events)
+    return build(Options(events=1000 + len(events), invitees=invitees, **options)), baseline
 
 
 def test_the_same_seed_makes_the_same_world():
@@ -246,9 +256,10 @@ def test_the_same_seed_makes_the_same_world():
 
 
 def test_there_are_as_many_events_and_invitees_as_asked(worlds):
-    world, baseline = worlds
-    assert len(world.events) - len(baseline.events) == 1000
-    assert len(world.invitees) - len(baseline.invitees) == 1800
+    world, _ = worlds
+    asked = world.options
+    assert len(of_the_organization(world)) == asked.events
+    assert sum(len(event.invitees) for event in of_the_organization(world)) == asked.invitees
     assert all(event.invitees for event in world.events.values())
     assert all(len(event.invitees) <= event.event_type.limit for event in world.events.values())
 

@@ -1,0 +1,53 @@
+# `make demo` and `make test` set up all they need: Python 3.11 or newer and make are enough.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+GATEWAY ?= sandbox
+
+.PHONY: demo test lint types build bench clean
+
+demo: .venv/.installed
+	$(BIN)/python -m flows.demo --gateway $(GATEWAY)
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 $(ARGS)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed-dev
+	$(BIN)/mypy
+
+# Builds sdist and wheel, and proves that the wheel installs and imports in an empty environment.
+build: .venv/.installed-dev
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/wheel-check
+	build/wheel-check/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt dist/*.whl
+	cd build && wheel-check/bin/python -c "import prefect_calendly.sandbox, prefect_calendly as p; print(p.__version__, p.__file__)"
+	cd build && PREFECT_HOME=$(CURDIR)/build/prefect-home PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
+		PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=180 wheel-check/bin/prefect block register -m prefect_calendly
+
+bench: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.run
+
+clean:
+	rm -rf .venv .demo dist build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Making .venv with $(PYTHON) …"
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing prefect-calendly and Prefect into .venv (about half a minute, once) …"
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@echo "Installing what the tests need into .venv …"
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,206 @@
+"""What we claim about speed, measured: each claim a ratio of two things done side by side in this run.
+
+`python -m benchmarks.run` prints one line per claim and ends with status 1 if one is not met. It needs nothing but
+the package: the gateway is the sandbox, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+KEY = "sandbox-key"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One figure and its bound."""
+
+    name: str
+    figure: float
+    unit: str
+    bound: float
+    at_most: bool
+    detail: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is on the right side of its bound."""
+        return self.figure <= self.bound if self.at_most else self.figure >= self.bound
+
+    def __str__(self) -> str:
+        sign = "at most" if self.at_most else "at least"
+        verdict = "met" if self.met else "NOT MET"
+        return f"{self.name:<42} {self.figure:8.3f} {self.unit:<8} {sign} {self.bound:g}: {verdict:<8} {self.detail}"
+
+
+@contextlib.contextmanager
+def sandbox(**options: object) -> Iterator[str]:
+    """Run a sandbox gateway in a process of its own; yield its URL."""
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect_calendly.sandbox", f"--api-key={KEY}", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().removeprefix("listening on ").strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def _uuids(url: str, wanted: int) -> list[str]:
+    from prefect_calendly import CalendlyClient
+    from prefect_calendly.endpoints import stream
+    from prefect_calendly.scheduled_events import alist_scheduled_events
+
+    async with CalendlyClient(KEY, gateway_url=f"{url}/calendly", requests_per_second=10_000) as client:
+        listing = stream(alist_scheduled_events)(client, organization="BBBBBBBBBBBBBBBB", limit=wanted)
+        return [event.uri.rpartition("/")[2] async for event in listing]
+
+
+def client_against_httpx(rounds: int) -> Claim:
+    """300 events and 300 invitee lists at 50 ms latency: our client against bare httpx, 16 requests at once."""
+    import httpx
+
+    from prefect_calendly import CalendlyClient
+    from prefect_calendly.endpoints import on_client, stream
+    from prefect_calendly.invitees import alist_invitees
+    from prefect_calendly.scheduled_events import aget_scheduled_event
+
+    async def bare(base: str, uuids: list[str]) -> None:
+        limits = httpx.Limits(max_connections=16, max_keepalive_connections=16)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        slots = asyncio.Semaphore(16)
+        async with httpx.AsyncClient(base_url=base, headers=headers, limits=limits) as http:
+
+            async def get(path: str) -> None:
+                async with slots:
+                    (await http.get(path)).raise_for_status().json()
+
+            paths = [f"/scheduled_events/{uuid}{what}" for what in ("", "/invitees?count=100") for uuid in uuids]
+            await asyncio.gather(*map(get, paths))
+
+    async def ours(base: str, uuids: list[str]) -> None:
+        async with CalendlyClient(KEY, gateway_url=base, requests_per_second=10_000, max_concurrency=16) as client:
+
+            async def invitees(uuid: str) -> None:
+                _ = [invitee async for invitee in stream(alist_invitees)(client, uuid)]
+
+            async def event(uuid: str) -> None:
+                await on_client(aget_scheduled_event)(client, uuid)
+
+            calls = [(call, uuid) for call in (event, invitees) for uuid in uuids]
+            await client.all(calls, lambda pair: pair[0](pair[1]))
+
+    ratios, seconds = [], []
+    with sandbox(events=300, invitees=300, latency_ms=50, gateway_rps=0, rate_limit_per_minute=0) as url:
+        uuids = asyncio.run(_uuids(url, 300))
+        assert len(uuids) == 300
+        for _ in range(rounds + 1):
+            taken = [_timed(lambda work=work: asyncio.run(work(f"{url}/calendly", uuids))) for work in (bare, ours)]
+            ratios.append(taken[1] / taken[0])
+            seconds.append(taken)
+    ratios, seconds = ratios[1:], seconds[1:]  # the first round warms up
+    floor, mine = (statistics.median(pair[index] for pair in seconds) for index in (0, 1))
+    detail = f"httpx {floor:.2f} s, ours {mine:.2f} s for 600 requests, median of {rounds}"
+    return Claim("client / bare httpx, 600 requests at 50 ms", statistics.median(ratios), "times", 1.15, True, detail)
+
+
+def pace(requests: int) -> Claim:
+    """The order's 10 requests a second: how much of the limit is used; and no 429."""
+    import httpx
+
+    from prefect_calendly import CalendlyClient
+    from prefect_calendly.endpoints import on_client
+    from prefect_calendly.users import aget_current_user
+
+    async def work(base: str) -> None:
+        async with CalendlyClient(KEY, gateway_url=base) as client:
+            await client.all(range(requests), lambda _: on_client(aget_current_user)(client))
+
+    with sandbox(events=1, gateway_rps=10, rate_limit_per_minute=0, latency_ms=50) as url:
+        taken = _timed(lambda: asyncio.run(work(f"{url}/calendly")))
+        refused = httpx.get(f"{url}/_sandbox/stats").json()["by_status"].get("429", 0)
+    share = (requests - 1) / taken / 10  # the first one goes at once
+    if refused:
+        share = 0.0
+    return Claim("share of 10 requests/s used, without a 429", share, "", 0.95, False, f"{requests} in {taken:.1f} s")
+
+
+def memory() -> Claim:
+    """Listing 100,000 events as a stream: peak memory beyond what is there after import and first page."""
+    code = f"""
+import asyncio, resource, sys
+from prefect_calendly import CalendlyClient
+from prefect_calendly.endpoints import stream
+from prefect_calendly.scheduled_events import alist_scheduled_events
+
+async def main():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    count = 0
+    async with CalendlyClient({KEY!r}, gateway_url=sys.argv[1] + "/calendly", requests_per_second=10_000) as client:
+        async for event in stream(alist_scheduled_events)(client, organization="BBBBBBBBBBBBBBBB"):
+            count += 1
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(count, (after - before) / 1024)
+
+asyncio.run(main())
+"""
+    with sandbox(events=100_000, gateway_rps=0, rate_limit_per_minute=0) as url:
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=True)
+        taken = time.perf_counter() - began
+    count, growth = done.stdout.split()
+    assert int(count) >= 100_000, count
+    return Claim("peak memory growth, 100,000 events", float(growth), "MB", 50, True, f"{count} in {taken:.0f} s")
+
+
+def import_cost(rounds: int) -> Claim:
+    """`import prefect_calendly` against `import prefect`, each in a fresh process."""
+    differences = []
+    for _ in range(rounds + 1):
+        taken = [
+            _timed(lambda module=module: subprocess.run([sys.executable, "-c", f"import {module}"], check=True))
+            for module in ("prefect", "prefect_calendly")
+        ]
+        differences.append(taken[1] - taken[0])
+    differences = differences[1:]
+    detail = f"median of {rounds}"
+    return Claim("import beyond import prefect", statistics.median(differences), "s", 0.25, True, detail)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> int:
+    """Run all claims; print one line each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="repeats of each comparison")
+    rounds = parser.parse_args().rounds
+    claims = []
+    for claim in (
+        lambda: client_against_httpx(rounds),
+        lambda: pace(200),
+        memory,
+        lambda: import_cost(rounds),
+    ):
+        claims.append(claim())
+        print(claims[-1], flush=True)
+    return 0 if all(claim.met for claim in claims) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,673 @@
+"""Cancel upcoming events that somebody of a blocked domain has booked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from prefect import flow, runtime
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.logging import get_run_logger
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+
+from flows.common import (
+    BlockReference,
+    Domain,
+    Parameters,
+    cell,
+    domain_of,
+    mask_email,
+    normal_domain,
+    notify,
+    zone,
+)
+from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
+from prefect_calendly.client import RequestMeter, count_requests
+from prefect_calendly.endpoints import endpoint_task, on_client, stream
+from prefect_calendly.errors import (
+    AlreadyCanceledError,
+    AuthenticationError,
+    EventInPastError,
+    NoConnectionError,
+    NotFoundError,
+)
+from prefect_calendly.identifiers import uuid_of
+from prefect_calendly.invitees import Invitee, alist_invitees, alist_invitees_of_events
+from prefect_calendly.organizations import alist_memberships
+from prefect_calendly.scheduled_events import (
+    LONGEST_REASON,
+    ScheduledEvent,
+    acancel_scheduled_event,
+    aget_scheduled_event,
+    alist_scheduled_events,
+)
+from prefect_calendly.users import User, aget_current_user
+
+SUMMARY_KEY: Final = "cancel-blocked-domains"
+DECISIONS_KEY: Final = "cancel-blocked-domains-decisions"
+
+# So many events' invitees are in memory at once; a run with fewer has one such task.
+_EVENTS_PER_TASK: Final = 1_000
+# A summary is read on a phone; the table has all of them.
+_MOST_PROBLEMS_IN_SUMMARY: Final = 10
+
+
+def _normal_email(text: str) -> str:
+    """Return an address in the one form that can be compared."""
+    local, _, domain = text.strip().rpartition("@")
+    if not local or "@" in local or any(letter.isspace() for letter in local):
+        raise ValueError("must be an e-mail address such as jane@example.com")
+    return f"{local.casefold()}@{normal_domain(domain)}"
+
+
+def _each_once(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+Email = Annotated[str, StringConstraints(max_length=320), AfterValidator(_normal_email)]
+Domains = Annotated[list[Annotated[Domain, Field(max_length=253)]], AfterValidator(_each_once)]
+Emails = Annotated[list[Email], AfterValidator(_each_once)]
+
+
+class CancelPolicy(Parameters):
+    """Whose bookings are not wanted, and how far cancelling may go."""
+
+    blocked_domains: Domains = Field(
+        min_length=1,
+        max_length=10_000,
+        description="Domains whose bookings are cancelled, such as spam.example; upper case and IDN are fine.",
+        json_schema_extra={"position": 0},
+    )
+    include_subdomains: bool = Field(
+        default=True,
+        description="Whether a domain, blocked or allowed, stands for its subdomains too.",
+        json_schema_extra={"position": 1},
+    )
+    allowed_domains: Domains = Field(
+        default=[],
+        max_length=10_000,
+        description="Domains that are welcome, even where a blocked domain fits.",
+        json_schema_extra={"position": 2},
+    )
+    allowed_emails: Emails = Field(
+        default=[],
+        max_length=10_000,
+        description="Addresses that are welcome, even where a blocked domain fits.",
+        json_schema_extra={"position": 3},
+    )
+    protect_own_domains: bool = Field(
+        default=True,
+        description=(
+            "Never treat the e-mail domains of the organisation's members as blocked (with scope user: your own "
+            "domain). The summary warns when a blocked domain is one of them."
+        ),
+        json_schema_extra={"position": 4},
+    )
+    scope: Literal["user", "organization"] = Field(
+        default="user",
+        description="Your own events, or the whole organisation's (needs an owner or admin).",
+        json_schema_extra={"position": 5},
+    )
+    horizon_days: int = Field(
+        default=30,
+        ge=1,
+        le=365,
+        description="How many days ahead to look.",
+        json_schema_extra={"position": 6},
+    )
+    starting_at: AwareDatetime | None = Field(
+        default=None,
+        description="Where the days begin, with a time zone; empty is now. What has begun cannot be cancelled.",
+        json_schema_extra={"position": 7},
+    )
+    check_guests: bool = Field(
+        default=True,
+        description="Whether to look at the guests that invitees bring along, too.",
+        json_schema_extra={"position": 8},
+    )
+    group_events: Literal["report", "cancel"] = Field(
+        default="report",
+        description=(
+            "A group event that invitees who are not blocked have booked too: only report it, or cancel it. An event "
+            "is always cancelled for all its invitees. One that only blocked invitees have booked is cancelled anyway."
+        ),
+        json_schema_extra={"position": 9},
+    )
+    max_cancellations: int = Field(
+        default=25,
+        ge=1,
+        le=1_000,
+        description="If more events than this would be cancelled, none is, and the run fails.",
+        json_schema_extra={"position": 10},
+    )
+    reason: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
+        default=(
+            "We do not take bookings from this e-mail domain. If you think that this is a mistake, please contact us."
+        ),
+        max_length=LONGEST_REASON,
+        description="What the invitees are told; may be empty. An account that refuses reasons cancels without one.",
+        json_schema_extra={"position": 11},
+    )
+    mask_emails: bool = Field(
+        default=True,
+        description="Show addresses as j…@example.com in the artifacts. Logs never show any.",
+        json_schema_extra={"position": 12},
+    )
+    notify: Annotated[BlockReference, Field(max_length=200)] | None = Field(
+        default=None,
+        description=(
+            "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
+            "was or would be cancelled, or has failed."
+        ),
+        json_schema_extra={"position": 13},
+    )
+
+
+class CancelReport(Parameters):
+    """How the flow ended; holds no personal data."""
+
+    dry_run: bool = Field(description="Whether nothing was to be changed.")
+    events_checked: int = Field(description="Upcoming active events that were looked at.")
+    events_matched: int = Field(description="Events with somebody of a blocked domain.")
+    to_cancel: int = Field(description="Events that were to be cancelled; in a dry run, would be.")
+    reported: int = Field(description="Group events that are only reported, for the sake of the others who booked.")
+    canceled: int = Field(description="Events that this run has cancelled.")
+    already_canceled: int = Field(description="Events that somebody else cancelled meanwhile.")
+    left_alone: int = Field(description="Events that have begun, disappeared or become another case meanwhile.")
+    failed: int = Field(description="Events that could not be cancelled.")
+    unreadable: int = Field(description="Events whose invitees could not be listed; nothing was done about them.")
+    canceled_events: tuple[str, ...] = Field(description="uuids of the events that this run has cancelled.")
+    requests: int = Field(description="Requests sent to the gateway.")
+    seconds: float = Field(description="How long it took.")
+
+
+class TooManyCancellationsError(Exception):
+    """More events would be cancelled than the policy allows; none was."""
+
+    def __init__(self, message: str, report: CancelReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class CancellationsFailedError(Exception):
+    """Some events could not be checked or cancelled; `report` counts what was done about the others."""
+
+    def __init__(self, message: str, report: CancelReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+# What decides
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Somebody of a blocked domain."""
+
+    email: str = field(repr=False)
+    role: Literal["invitee", "guest"]
+    domain: str
+    """The blocked domain, as in the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about one event, and why."""
+
+    event: str
+    """URI of the event."""
+    start: datetime
+    host_zone: str | None
+    action: Literal["keep", "report", "cancel", "unknown"]
+    why: str
+    matches: tuple[Match, ...] = ()
+    shared: bool = False
+    """Whether others can book the same event."""
+
+
+def decide(
+    event: ScheduledEvent,
+    invitees: Iterable[Invitee],
+    policy: CancelPolicy,
+    own_domains: Collection[str] = frozenset(),
+    host_zones: Mapping[str, str | None] = MappingProxyType({}),
+) -> Decision:
+    """Decide about one event.
+
+    Args:
+        event: The event.
+        invitees: Its invitees; canceled ones do not count.
+        policy: Whose bookings are not wanted.
+        own_domains: Normal forms of the organisation's own domains.
+        host_zones: IANA time zones of hosts, by URI of the user; only for the decision's `host_zone`.
+
+    Returns:
+        The decision: `cancel`, `report` (others have booked this group event too) or `keep`.
+
+    Example:
+        ```python
+        decision = decide(event, invitees, CancelPolicy(blocked_domains=["spam.example"]))
+        ```
+    """
+    active = [invitee for invitee in invitees if invitee.status != "canceled"]
+    people: list[tuple[Literal["invitee", "guest"], str]] = [("invitee", invitee.email) for invitee in active]
+    if policy.check_guests:
+        people += [("guest", guest.email) for guest in event.event_guests]
+    matches = tuple(
+        Match(email, role, domain)
+        for role, email in people
+        if (domain := _blocked_domain(email, policy, own_domains)) is not None
+    )
+    shared = event.invitees_counter.limit > 1 or len(active) > 1
+    others = len(active) - sum(match.role == "invitee" for match in matches)
+    why = ", ".join(dict.fromkeys(f"{match.role} of {match.domain}" for match in matches))
+    action: Literal["keep", "report", "cancel"] = "cancel"
+    if event.status == "canceled" or not matches:
+        action = "keep"
+    elif shared and others and policy.group_events == "report":
+        action = "report"
+        why += f"; {others} other invitee{'s' if others > 1 else ''}"
+    hosts = (membership.user for membership in event.event_memberships)
+    host_zone = next((host_zones[host] for host in hosts if host in host_zones), None)
+    return Decision(event.uri, event.start_time, host_zone, action, why, matches, shared)
+
+
+def own_domain_warnings(policy: CancelPolicy, own_domains: Iterable[str]) -> list[str]:
+    """Return a warning for each blocked domain that is the organisation's own, or a part or parent of it."""
+    return [
+        f"{blocked} is blocked, but {own} is one of your own domains: its addresses stay welcome."
+        if blocked != own
+        else f"{own} is blocked, but it is one of your own domains: its addresses stay welcome."
+        for own in sorted(own_domains)
+        for blocked in policy.blocked_domains
+        if policy.protect_own_domains and (_listed(own, [blocked], policy) or _listed(blocked, [own], policy))
+    ]
+
+
+def _blocked_domain(email: str, policy: CancelPolicy, own_domains: Collection[str]) -> str | None:
+    """Return the blocked domain that an address falls under; None if it is welcome."""
+    local, _, text = email.rpartition("@")
+    # What is no domain by the book (an underscore, an emoji) must not be a way around the list.
+    domain = domain_of(email) or text.strip().rstrip(".").lower()
+    found = _listed(domain, policy.blocked_domains, policy)
+    if found is None or _listed(domain, policy.allowed_domains, policy):
+        return None
+    if f"{local.strip().casefold()}@{domain}" in policy.allowed_emails:
+        return None
+    return None if policy.protect_own_domains and _listed(domain, own_domains, policy) else found
+
+
+def _listed(domain: str, domains: Collection[str], policy: CancelPolicy) -> str | None:
+    """Return the one of some domains that a domain is, or is a subdomain of."""
+    while domain:
+        if domain in domains:
+            return domain
+        domain = domain.partition(".")[2] if policy.include_subdomains else ""
+    return None
+
+
+# Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOutcome:
+    """What became of one event that was to be cancelled."""
+
+    event: str
+    """URI of the event."""
+    result: Literal["canceled", "already canceled", "left alone", "failed"]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.result}: {self.detail}" if self.detail else self.result
+
+
+@endpoint_task("Cancel scheduled events", writes=True)
+async def cancel_events(
+    client: CalendlyClient, decisions: Sequence[Decision], policy: CancelPolicy, own_domains: Collection[str]
+) -> list[CancelOutcome]:
+    """Cancel the events of some decisions; one failure does not stop the others, a refused key does.
+
+    A group event is looked at again right before: somebody may have booked it since.
+
+    Source: `POST /scheduled_events/{uuid}/cancellation`, for each event.
+
+    Args:
+        credentials: Whose Calendly to use.
+        decisions: Which events, and whether others can book them.
+        policy: Gives the reason, and decides again about group events.
+        own_domains: The organisation's own domains.
+
+    Returns:
+        For each decision, in the same order, what happened.
+    """
+    logger = get_run_logger()
+    refused: CalendlyError | None = None
+
+    async def cancel(decision: Decision) -> CancelOutcome:
+        nonlocal refused
+        if refused is not None:
+            return CancelOutcome(decision.event, "failed", f"not tried after {type(refused).__name__}")
+        uuid = _uuid(decision)
+        try:
+            if decision.shared:
+                event = await on_client(aget_scheduled_event)(client, uuid)
+                if event.status == "canceled":
+                    return CancelOutcome(decision.event, "already canceled")
+                invitees = [invitee async for invitee in stream(alist_invitees)(client, uuid, status="active")]
+                if decide(event, invitees, policy, own_domains).action != "cancel":
+                    return CancelOutcome(decision.event, "left alone", "others have booked it meanwhile")
+            cancellation = await on_client(acancel_scheduled_event)(
+                client,
+                uuid,
+                reason=policy.reason or None,
+                drop_refused_reason=True,
+                already_canceled_ok=False,
+            )
+        except AlreadyCanceledError:
+            return CancelOutcome(decision.event, "already canceled")
+        except (EventInPastError, NotFoundError) as error:
+            why = "it has begun" if isinstance(error, EventInPastError) else "it is gone"
+            return CancelOutcome(decision.event, "left alone", why)
+        except CalendlyError as error:
+            if isinstance(error, AuthenticationError | NoConnectionError):
+                refused = error
+            logger.error("Scheduled event %s could not be cancelled: %s", uuid, type(error).__name__)
+            return CancelOutcome(decision.event, "failed", _short(error))
+        # At once, for a run that is killed later: with the plan, this is its audit.
+        logger.info("Canceled scheduled event %s", uuid)
+        without = bool(policy.reason) and not cancellation.reason
+        return CancelOutcome(decision.event, "canceled", "without the reason, which was refused" if without else "")
+
+    outcomes = await client.each(decisions, cancel)
+    return [outcome.value for outcome in outcomes if outcome.value is not None]
+
+
+def _uuid(decision: Decision) -> str:
+    return uuid_of(decision.event, "scheduled_events", "event")
+
+
+def _short(error: CalendlyError) -> str:
+    return f"{type(error).__name__}: {error.message}"[:200]
+
+
+# What is shown
+
+
+@dataclass
+class _Run:
+    """One run's progress, as its artifacts and its report tell it."""
+
+    policy: CancelPolicy
+    dry_run: bool
+    meter: RequestMeter
+    user: User
+    since: datetime
+    until: datetime
+    began: float
+    own_domains: frozenset[str] = frozenset()
+    checked: int = 0
+    warnings: list[str] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    """Those that are to be seen: all but `keep`."""
+    outcomes: dict[str, CancelOutcome] | None = None
+    """By event; None as long as nothing was sent."""
+
+    def of(self, action: str) -> list[Decision]:
+        return [decision for decision in self.decisions if decision.action == action]
+
+    @property
+    def over_cap(self) -> bool:
+        return len(self.of("cancel")) > self.policy.max_cancellations
+
+    def report(self) -> CancelReport:
+        results = [outcome.result for outcome in (self.outcomes or {}).values()]
+        return CancelReport(
+            dry_run=self.dry_run,
+            events_checked=self.checked,
+            events_matched=len(self.of("cancel")) + len(self.of("report")),
+            to_cancel=len(self.of("cancel")),
+            reported=len(self.of("report")),
+            canceled=results.count("canceled"),
+            already_canceled=results.count("already canceled"),
+            left_alone=results.count("left alone"),
+            failed=results.count("failed"),
+            unreadable=len(self.of("unknown")),
+            canceled_events=tuple(
+                _uuid(decision) for decision in self.of("cancel") if self.happened(decision).startswith("canceled")
+            ),
+            requests=self.meter.requests,
+            seconds=round(time.monotonic() - self.began, 2),
+        )
+
+    def happened(self, decision: Decision) -> str:
+        if decision.action == "unknown":
+            return "could not be checked"
+        if decision.action == "report":
+            return "only reported"
+        if self.dry_run:
+            return "would be canceled"
+        if self.over_cap:
+            return "not canceled: over the cap"
+        return str(self.outcomes[decision.event]) if self.outcomes is not None else "about to be canceled"
+
+    def row(self, decision: Decision) -> dict[str, str]:
+        host_zone = zone(decision.host_zone)
+        shown = mask_email if self.policy.mask_emails else str
+        return {
+            "event": _uuid(decision),
+            "start": f"{decision.start.astimezone(host_zone):%a %Y-%m-%d %H:%M} {host_zone.key}",
+            "who": cell(", ".join(dict.fromkeys(shown(match.email) for match in decision.matches))),
+            "why": cell(decision.why),
+            "what happened": cell(self.happened(decision)),
+        }
+
+    def headline(self) -> str:
+        count = _events(len(self.of("cancel")))
+        if self.dry_run:
+            return f"DRY RUN: {count} would be canceled, nothing was changed"
+        if self.over_cap:
+            return f"REFUSED: {count} to cancel, over the cap of {self.policy.max_cancellations}; nothing was changed"
+        if self.outcomes is None:
+            return f"About to cancel {count}"
+        report = self.report()
+        problems = report.failed + report.unreadable
+        return f"{_events(report.canceled)} canceled" + (f", {problems} FAILED" if problems else "")
+
+    def summary(self) -> str:
+        policy, report = self.policy, self.report()
+        own = zone(self.user.timezone)
+        whose = "the organisation" if policy.scope == "organization" else "the current user"
+        sections = {
+            "Looked at": [
+                f"{_events(self.checked)} of {whose}",
+                f"from {self.since.astimezone(own):%Y-%m-%d %H:%M} to {self.until.astimezone(own):%Y-%m-%d %H:%M} "
+                f"({own.key})",
+                f"{len(policy.blocked_domains)} blocked domains: {_some(policy.blocked_domains)}"
+                + (", with subdomains" if policy.include_subdomains else ""),
+            ],
+            "Decided": [
+                f"{_events(report.events_matched)} with somebody of a blocked domain",
+                f"{report.to_cancel} to cancel (cap {policy.max_cancellations})",
+                f"{report.reported} only to report: others have booked them too",
+            ],
+            "Happened": self._what_happened(report),
+            "Warnings": [cell(warning) for warning in self.warnings],
+            "Problems": self._problems(),
+            "Cost": [
+                f"{report.requests} requests, {self.meter.repeats} of them repeats",
+                f"{report.seconds:.1f} s, {self.meter.seconds_waited:.1f} s of it waiting for limits",
+            ],
+        }
+        lines = [f"# {self.headline()}"]
+        for title, items in sections.items():
+            lines += [f"\n## {title}\n", *(f"- {item}" for item in items)] if items else []
+        return "\n".join([*lines, f"\nEvery decision is in the table `{DECISIONS_KEY}`."])
+
+    def _what_happened(self, report: CancelReport) -> list[str]:
+        if self.dry_run or self.over_cap:
+            return ["**Nothing: no event was changed.**"]
+        if self.outcomes is None:
+            return [
+                "**This is the plan.** If it stays the last version of this page, the run was interrupted: its log "
+                "names the events that were canceled until then. Run the flow again for the rest."
+            ]
+        return [
+            f"{report.canceled} canceled",
+            f"{report.already_canceled} already canceled by somebody else",
+            f"{report.left_alone} left alone: begun, gone or booked by others meanwhile",
+            f"{report.failed} failed",
+        ]
+
+    def _problems(self) -> list[str]:
+        problems = [f"{_uuid(d)}: could not be checked: {cell(d.why)}" for d in self.of("unknown")]
+        problems += [
+            f"{_uuid(decision)}: {cell(outcome.detail)}"
+            for decision in self.of("cancel")
+            if (outcome := (self.outcomes or {}).get(decision.event)) and outcome.result == "failed"
+        ]
+        more = len(problems) - _MOST_PROBLEMS_IN_SUMMARY
+        return problems[:_MOST_PROBLEMS_IN_SUMMARY] + ([f"and {more} more"] if more > 0 else [])
+
+    async def write(self) -> None:
+        """Write both artifacts; the same keys again are the next versions."""
+        rows: list[dict[str, Any]] = [self.row(decision) for decision in self.decisions]
+        await acreate_table_artifact(key=DECISIONS_KEY, table=rows, description=self.headline())
+        await acreate_markdown_artifact(key=SUMMARY_KEY, markdown=self.summary(), description=self.headline())
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'' if count == 1 else 's'}"
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(map(cell, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# The flow
+
+
+def _flow_run_name() -> str:
+    dry_run = runtime.flow_run.parameters.get("dry_run", True)
+    return "cancel blocked domains" + (" (dry run)" if dry_run else "")
+
+
+@flow(flow_run_name=_flow_run_name)
+async def cancel_blocked_domains(
+    credentials: CalendlyCredentials, policy: CancelPolicy, dry_run: bool = True
+) -> CancelReport:
+    """Cancel upcoming events that somebody of a blocked domain has booked.
+
+    An event is cancelled for all its invitees, and Calendly tells them. Only active events are looked at, so a second
+    run, or one after a run that was killed half way, cancels nothing twice and does what is left.
+
+    Args:
+        credentials: Whose Calendly to use; for the whole organisation, an owner's or admin's.
+        policy: Whose bookings are not wanted, and how far cancelling may go.
+        dry_run: Only say what would be cancelled.
+
+    Returns:
+        What was done and what it cost; no personal data.
+
+    Raises:
+        TooManyCancellationsError: More events than the policy allows; none was cancelled.
+        CancellationsFailedError: Some events could not be checked or cancelled; all others were.
+        CalendlyError: The events could not be listed; none was cancelled.
+    """
+    with count_requests() as meter:
+        try:
+            run = await _planned(credentials, policy, dry_run, meter)
+        except CalendlyError as error:
+            await notify(policy.notify, "Blocked domains: failed", f"Nothing was canceled. {error}")
+            raise
+        if not dry_run and not run.over_cap:
+            await _cancel(run, credentials)
+        await run.write()
+    return await _ended(run)
+
+
+async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_run: bool, meter: RequestMeter) -> _Run:
+    """Read all that is needed, and decide."""
+    logger, began = get_run_logger(), time.monotonic()
+    user = await aget_current_user(credentials)
+    since = policy.starting_at or datetime.now(UTC)
+    run = _Run(policy, dry_run, meter, user, since, since + timedelta(days=policy.horizon_days), began)
+    whole = policy.scope == "organization"
+    organization = user.current_organization
+    members = [m.user for m in await alist_memberships(credentials, organization=organization)] if whole else [user]
+    run.own_domains = frozenset(filter(None, (domain_of(member.email) for member in members)))
+    run.warnings += own_domain_warnings(policy, run.own_domains)
+    zones = {member.uri: member.timezone for member in members}
+    events = await alist_scheduled_events(
+        credentials,
+        user=None if whole else user.uri,
+        organization=organization if whole else None,
+        status="active",
+        min_start_time=run.since,
+        max_start_time=run.until,
+        sort="start_time:asc",
+    )
+    run.checked = len(events)
+    for first in range(0, len(events), _EVENTS_PER_TASK):
+        some = events[first : first + _EVENTS_PER_TASK]
+        # uuids, not models: Prefect walks through all arguments of a task.
+        found = await alist_invitees_of_events(credentials, [event.uri for event in some], status="active")
+        for event, its in zip(some, found, strict=True):
+            decision = decide(event, its.invitees, policy, run.own_domains, zones)
+            if its.error is not None:
+                decision = Decision(event.uri, event.start_time, decision.host_zone, "unknown", _short(its.error))
+            if decision.action != "keep":
+                run.decisions.append(decision)
+    if dry_run and run.over_cap:
+        run.warnings.append(
+            f"A real run would cancel nothing: {_events(len(run.of('cancel')))} to cancel, and max_cancellations is "
+            f"{policy.max_cancellations}."
+        )
+    logger.info(
+        "%s checked: %s to cancel, %s only to report, %s could not be checked",
+        *(_events(run.checked), *(len(run.of(action)) for action in ("cancel", "report", "unknown"))),
+    )
+    for warning in run.warnings:
+        logger.warning("%s", warning)
+    return run
+
+
+async def _cancel(run: _Run, credentials: CalendlyCredentials) -> None:
+    """Cancel what the plan says; the plan is written down first, for a run that does not come to its end."""
+    planned = run.of("cancel")
+    if planned:
+        await run.write()
+        task = cancel_events.with_options(task_run_name=f"Cancel {len(planned)} scheduled events")
+        outcomes = await task(credentials, planned, run.policy, run.own_domains)
+        run.outcomes = {outcome.event: outcome for outcome in outcomes}
+    else:
+        run.outcomes = {}
+
+
+async def _ended(run: _Run) -> CancelReport:
+    """Tell how it went: log, notification, result or exception."""
+    report, policy = run.report(), run.policy
+    get_run_logger().info("%s; %s requests", run.headline(), report.requests)
+    problems = report.failed + report.unreadable
+    if report.to_cancel or problems:
+        body = f"{_events(report.events_checked)} checked. See the artifact {SUMMARY_KEY} of this flow run."
+        await notify(policy.notify, f"Blocked domains: {run.headline()}", body)
+    if run.over_cap and not run.dry_run:
+        raise TooManyCancellationsError(
+            f"{_events(report.to_cancel)} to cancel, but max_cancellations is {policy.max_cancellations}: none was "
+            f"canceled. Read the artifact {DECISIONS_KEY}; then raise max_cancellations, or lower horizon_days, or "
+            "correct blocked_domains.",
+            report,
+        )
+    if problems:
+        raise CancellationsFailedError(
+            f"{report.failed} of {_events(report.to_cancel)} could not be canceled, {report.unreadable} could not be "
+            f"checked; {report.canceled} canceled. The artifact {SUMMARY_KEY} says why. Run the flow again: it does "
+            "only what is left.",
+            report,
+        )
+    return report

@@ -1,0 +1,287 @@
+"""The demo: the three flows on a sandbox gateway, and a check of what they claim (`make demo`).
+
+It runs on a Prefect of its own, with an ephemeral server, in a folder of its own. With `--gateway live` the same
+flows run against the real gateway, dry-run only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_calendly import CalendlyCredentials
+
+CALLBACK_URL = "https://hooks.example.com/calendly"
+BLOCKED_DOMAINS = ["blocked.example", "spam-corp.example", "bücher.example"]
+
+
+@dataclass
+class Step:
+    """One flow of the demo: what it claims, and what it left behind."""
+
+    title: str
+    decided: str = ""
+    changed: str = ""
+    requests: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    artifacts: list[Path] = field(default_factory=list)
+    report: Any = None
+
+
+def main() -> int:
+    """Run the demo; return 0 only if all three flows did what they claim."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--gateway", choices=["sandbox", "live"], default="sandbox")
+    parser.add_argument("--home", type=Path, default=Path(".demo"), help="folder of the demo's own Prefect")
+    parser.add_argument("--events", type=int, default=300, help="scheduled events in the sandbox")
+    parser.add_argument("--blocked-domain", action="append", help="for --gateway live; can be repeated")
+    parser.add_argument("--sandbox-key", help="API key of the sandbox; a random one by default")
+    options = parser.parse_args()
+    if options.gateway == "live" and not os.environ.get("MATON_API_KEY"):
+        print("GATEWAY=live needs your Maton key: MATON_API_KEY=… make demo GATEWAY=live", file=sys.stderr)
+        return 2
+    home = options.home.resolve()
+    _own_prefect(home)
+    began = time.monotonic()
+    if options.gateway == "live":
+        ok = asyncio.run(_live(home, options.blocked_domain or ["blocked.example"]))
+    else:
+        key = options.sandbox_key or secrets.token_urlsafe(24)
+        _say(f"Starting the sandbox gateway with {options.events} scheduled events …")
+        with _sandbox(key, options.events) as url:
+            ok = asyncio.run(_on_sandbox(home, key, url))
+    _say(f"{'Done' if ok else 'FAILED'} in {time.monotonic() - began:.0f} s.")
+    return 0 if ok else 1
+
+
+def _own_prefect(home: Path) -> None:
+    """Point Prefect, which is not imported yet, to a home and an ephemeral server of the demo's own."""
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        del os.environ[name]
+    os.environ.update(
+        PREFECT_HOME=str(home / "prefect"),
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="true",
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        PREFECT_LOGGING_LEVEL="INFO",
+        PREFECT_LOGGING_SERVER_LEVEL="ERROR",
+        DO_NOT_TRACK="1",
+    )
+
+
+@contextlib.contextmanager
+def _sandbox(key: str, events: int) -> Iterator[str]:
+    """Run the sandbox in a process of its own; yield its URL."""
+    command = [sys.executable, "-m", "prefect_calendly.sandbox", "--events", str(events)]
+    command += ["--invitees", str(events * 2), "--hosts", "5", "--api-key", key]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  (our own module)
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line.startswith("listening on "):
+            raise RuntimeError("the sandbox did not start; see above")
+        yield line.removeprefix("listening on ").strip()
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+async def _on_sandbox(home: Path, key: str, url: str) -> bool:
+    from prefect_calendly import CalendlyCredentials
+
+    credentials = CalendlyCredentials(api_key=key, gateway_url=f"{url}/calendly", connections_url=url)
+    steps = await _run(credentials, home, BLOCKED_DOMAINS, dry_run=False)
+    differences = _compare(steps, _ask(url, "state"), _ask(url, "stats"))
+    _print_summary(steps, home)
+    print("What the sandbox says happened:")
+    for line in differences or ["  the same: every cancellation, subscription and request that the flows claim"]:
+        print(line)
+    print()
+    return not differences and not any(step.error for step in steps)
+
+
+async def _live(home: Path, blocked_domains: list[str]) -> bool:
+    from prefect_calendly import CalendlyCredentials
+
+    credentials = CalendlyCredentials()
+    _say("Asking the gateway who we are …")
+    check = await credentials.acheck()
+    if not check.ok:
+        print(f"\n  {check.problem}\n", file=sys.stderr)
+        return False
+    _say(f"Connected as {check.user_name}; dry-run only: nothing will be changed.")
+    steps = await _run(credentials, home, blocked_domains, dry_run=True)
+    _print_summary(steps, home)
+    return not any(step.error for step in steps)
+
+
+def _ask(url: str, what: str) -> Any:
+    with urllib.request.urlopen(f"{url}/_sandbox/{what}") as answer:  # noqa: S310  (loopback)
+        return json.load(answer)
+
+
+def _say(text: str) -> None:
+    print(f"▸ {text}", flush=True)
+
+
+async def _run(
+    credentials: CalendlyCredentials, home: Path, blocked_domains: list[str], *, dry_run: bool
+) -> list[Step]:
+    """Run the three flows, one after the other; a failure of one does not stop the others."""
+    _say("Starting a Prefect server of the demo's own (the first time this takes some 20 s) …")
+    from flows.availability_digest import DigestRequest, availability_digest
+    from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
+    from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
+
+    policy = CancelPolicy(blocked_domains=blocked_domains, scope="organization", max_cancellations=100)
+    request = DigestRequest(scope="organization", timezone="Europe/Berlin")
+    subscription = SubscriptionSpec(callback_url=CALLBACK_URL)
+
+    def decided_cancel(report: Any) -> tuple[str, str]:
+        return (
+            f"of {report.events_checked} upcoming events, {report.to_cancel} to cancel and {report.reported} to report",
+            f"{report.canceled} events cancelled",
+        )
+
+    def decided_digest(report: Any) -> tuple[str, str]:
+        return (
+            f"{report.hosts} hosts have {report.open_slots} open slots in {report.days} days; "
+            f"{report.hosts_with_nothing_open} have none",
+            "nothing (it only reads)",
+        )
+
+    def decided_webhook(report: Any) -> tuple[str, str]:
+        return f"the subscription is {report.outcome}: {report.why}", f"subscription {report.subscription or 'none'}"
+
+    runs: list[tuple[str, Callable[[], Awaitable[Any]], Callable[[Any], tuple[str, str]]]] = [
+        (
+            "cancel_blocked_domains",
+            lambda: cancel_blocked_domains(credentials, policy, dry_run=dry_run, return_state=True),
+            decided_cancel,
+        ),
+        (
+            "availability_digest",
+            lambda: availability_digest(credentials, request, return_state=True),
+            decided_digest,
+        ),
+        (
+            "ensure_webhook_subscription",
+            lambda: ensure_webhook_subscription(credentials, subscription, dry_run=dry_run, return_state=True),
+            decided_webhook,
+        ),
+    ]
+    steps = []
+    for number, (title, run, decided) in enumerate(runs, start=1):
+        _say(f"Flow {number} of {len(runs)}: {title}{' (dry run)' if dry_run else ''} …")
+        step = Step(title)
+        began = time.monotonic()
+        state = await run()
+        step.seconds = time.monotonic() - began
+        result = await state.aresult(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            step.error = f"{type(result).__name__}: {result}"
+        else:
+            step.report = result
+            step.requests, step.seconds = result.requests, result.seconds
+            step.decided, step.changed = decided(result)
+            if dry_run:
+                step.changed = "nothing (dry run)"
+        step.artifacts = await _save_artifacts(state.state_details.flow_run_id, home / "artifacts", title)
+        steps.append(step)
+    return steps
+
+
+async def _save_artifacts(flow_run_id: Any, folder: Path, title: str) -> list[Path]:
+    """Write what a flow run left in Prefect to files too, so that it can be read without a server."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+    from prefect.client.schemas.sorting import ArtifactSort
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written: dict[str, Path] = {}
+    async with get_client() as client:
+        artifacts = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id])),
+            sort=ArtifactSort.UPDATED_DESC,
+        )
+    for artifact in reversed(artifacts):  # the newest version of a key is written last
+        table = artifact.type == "table"
+        name = f"{artifact.key or title}.{'json' if table else 'md'}"
+        text = str(artifact.data)
+        if table:
+            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        written[name] = folder / name
+        written[name].write_text(text + "\n")
+    return list(written.values())
+
+
+def _compare(steps: list[Step], state: dict[str, Any], stats: dict[str, Any]) -> list[str]:
+    """Hold what the flows claim against what the sandbox says happened; return the differences."""
+    reports = {step.title: step.report for step in steps if step.report is not None}
+    differences = []
+
+    def compare(what: str, claimed: Any, happened: Any) -> None:
+        if claimed != happened:
+            differences.append(f"  {what}: the flows claim {claimed}, the sandbox says {happened}")
+
+    if cancelled := reports.get("cancel_blocked_domains"):
+        compare("cancelled events", sorted(cancelled.canceled_events), sorted(_uuids(state["canceled_by_api"])))
+    if webhook := reports.get("ensure_webhook_subscription"):
+        ours = [hook for hook in state["webhook_subscription_list"] if hook["callback_url"] == CALLBACK_URL]
+        compare("subscriptions of the demo's URL", [webhook.subscription], _uuids(ours))
+        compare("their states", ["active"], [hook["state"] for hook in ours])
+    compare("bookings", [], state["bookings"])
+    compare("requests", sum(step.requests for step in steps), stats["requests"])
+    compare("parameters that Calendly does not know", [], stats["unknown_parameters"])
+    return differences
+
+
+def _uuids(items: list[dict[str, Any]]) -> list[str]:
+    return [item["uri"].rpartition("/")[2] for item in items]
+
+
+def _print_summary(steps: list[Step], home: Path) -> None:
+    print()
+    for step in steps:
+        print(f"{step.title}")
+        if step.error:
+            print(f"  failed     {step.error}")
+        else:
+            print(f"  decided    {step.decided}")
+            print(f"  changed    {step.changed}")
+            print(f"  requests   {step.requests} to the gateway")
+        print(f"  seconds    {step.seconds:.1f}")
+        for path in step.artifacts:
+            print(f"  artifact   {_shown(path)}")
+        print()
+    server = Path(sys.executable).parent / "prefect"
+    print("To look at the runs and artifacts in Prefect's own pages, start its server and open http://127.0.0.1:4200 :")
+    print(f"  PREFECT_HOME={shlex.quote(str(home / 'prefect'))} {_shown(server)} server start")
+    print()
+
+
+def _shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What the tests of the flows share: the sandbox's world as seen by somebody who knows nothing of our client."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+from prefect.artifacts import Artifact
+from prefect.blocks.abstract import NotificationBlock
+
+import prefect_calendly.client
+from prefect_calendly.sandbox import Sandbox
+
+ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
+ALICE = "https://api.calendly.com/users/AAAAAAAAAAAAAAAA"
+
+
+class World:
+    """The sandbox's Calendly by plain httpx, page by page."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._http = httpx.Client(
+            base_url=sandbox.gateway_url, headers={"Authorization": f"Bearer {sandbox.api_key}"}, trust_env=False
+        )
+
+    def listing(self, path: str, **params: Any) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        while True:
+            answer = self._http.get(path, params={"count": 100, **params}).raise_for_status().json()
+            items += answer["collection"]
+            if not (token := answer["pagination"]["next_page_token"]):
+                return items
+            params["page_token"] = token
+
+    def events(self, **params: Any) -> list[dict[str, Any]]:
+        """Scheduled events, each with all its `invitees`."""
+        events = self.listing("/scheduled_events", **params)
+        for event in events:
+            event["invitees"] = self.listing(f"/scheduled_events/{uuid_of(event)}/invitees")
+        return events
+
+    def cancel(self, uuid: str, reason: str | None = None) -> None:
+        body = {} if reason is None else {"reason": reason}
+        self._http.post(f"/scheduled_events/{uuid}/cancellation", json=body).raise_for_status()
+
+
+def uuid_of(resource: dict[str, Any] | str) -> str:
+    uri = resource if isinstance(resource, str) else resource["uri"]
+    return str(uri).rpartition("/")[2]
+
+
+async def artifact(key: str) -> Any:
+    """The newest version of an artifact's data."""
+    found = await Artifact.aget(key)
+    assert found is not None
+    return found.data
+
+
+class Recorder(NotificationBlock):
+    """A notification block that remembers."""
+
+    _block_type_slug: ClassVar[str | None] = "recorder-of-tests"
+    sent: ClassVar[list[tuple[str | None, str]]] = []
+
+    async def notify(self, body: str, subject: str | None = None) -> None:  # type: ignore[override]
+        self.sent.append((subject, body))
+
+
+RECORDER = "recorder-of-tests/ops"
+
+
+@pytest.fixture
+async def recorder(prefect_server: None) -> list[tuple[str | None, str]]:
+    """Subjects and bodies of what is sent through the notification block RECORDER."""
+    await Recorder().asave("ops", overwrite=True)
+    Recorder.sent.clear()
+    return Recorder.sent
+
+
+@pytest.fixture
+def world(sandbox: Sandbox) -> World:
+    return World(sandbox)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client repeats without a pause."""
+    monkeypatch.setattr(prefect_calendly.client, "_FIRST_BACKOFF_SECONDS", 0.001)
+
+
+@pytest.fixture
+def run_logs() -> Iterator[list[str]]:
+    """Everything that flow and task runs log."""
+    lines: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    handler, logger = Handler(), logging.getLogger("prefect")
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)

@@ -1,0 +1,128 @@
+"""The examples in the docstrings are run as they stand: a reader may paste them."""
+
+import ast
+import asyncio
+import builtins
+import doctest
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from prefect import Task
+
+import prefect_calendly
+from prefect_calendly import CalendlyClient, CalendlyCredentials
+from prefect_calendly.sandbox import Sandbox
+from tests.conftest import credentials_for
+
+_BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+# Examples of these are code around the tasks, not tasks.
+_BESIDES_TASKS = ("credentials", "client", "endpoints")
+
+
+def modules() -> Iterator[ModuleType]:
+    for found in pkgutil.iter_modules(prefect_calendly.__path__):
+        if found.name != "sandbox":
+            yield importlib.import_module(f"prefect_calendly.{found.name}")
+
+
+def tasks(module: ModuleType) -> dict[str, Task[..., Any]]:
+    return {
+        name: item
+        for name, item in vars(module).items()
+        if isinstance(item, Task) and item.fn.__module__ == module.__name__
+    }
+
+
+def documented() -> Iterator[tuple[str, Any]]:
+    """Everything whose docstring may hold an example; of a task and its async twin the one without `a`."""
+    for module in modules():
+        short = module.__name__.rpartition(".")[2]
+        for name, task in tasks(module).items():
+            if not (name.startswith("a") and name[1:] in tasks(module)):
+                yield f"{short}.{name}", task.fn
+        if short in _BESIDES_TASKS:
+            for name, item in vars(module).items():
+                if inspect.isfunction(item) and item.__module__ == module.__name__:
+                    yield f"{short}.{name}", item
+                elif inspect.isclass(item) and item.__module__ == module.__name__:
+                    yield f"{short}.{name}", item
+                    members = vars(item).items()
+                    yield from ((f"{short}.{name}.{m}", fn) for m, fn in members if inspect.isfunction(fn))
+
+
+def examples(item: Any) -> list[str]:
+    doc = inspect.cleandoc(item.__doc__ or "")
+    return [
+        "".join(line.removeprefix(indent) for line in code.splitlines(keepends=True))
+        for indent, code in _BLOCK.findall(doc)
+    ]
+
+
+EXAMPLES = {name: code for name, item in documented() for code in examples(item)}
+TASKS = {name: task for module in modules() for name, task in tasks(module).items()}
+
+
+def run(code: str, namespace: dict[str, Any]) -> None:
+    """Run code that may await at its top level."""
+    compiled = compile(code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if compiled.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(compiled, namespace))
+    else:
+        exec(compiled, namespace)
+
+
+def namespace_for(sandbox: Sandbox, credentials: CalendlyCredentials) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for module in modules():  # models and helpers, as an import of theirs would give them
+        names |= {name: item for name, item in vars(module).items() if not name.startswith("_")}
+    # Sync tasks run without Prefect; the async ones stay tasks, for `on_client` and `stream`.
+    names |= {name: task.fn for name, task in TASKS.items() if f"a{name}" in TASKS}
+    names["CalendlyClient"] = functools.partial(CalendlyClient, gateway_url=sandbox.gateway_url)
+    return {**names, "api_key": sandbox.api_key, "credentials": credentials, "print": lambda *values: None}
+
+
+@pytest.fixture
+def credentials(sandbox: Sandbox) -> CalendlyCredentials:
+    """Of both hosts: the client appends `/connections` itself."""
+    return credentials_for(sandbox, connections_url=sandbox.url)
+
+
+def test_every_task_and_its_twin_have_one_example() -> None:
+    assert len(TASKS) >= 44
+    for name, task in TASKS.items():
+        assert len(examples(task.fn)) == 1, name
+        if f"a{name}" in TASKS:
+            assert TASKS[f"a{name}"].fn.__doc__ == task.fn.__doc__
+
+
+@pytest.mark.parametrize("name", [name for name, code in EXAMPLES.items() if "BLOCK_NAME" not in code])
+def test_an_example_runs_as_it_stands(name: str, sandbox: Sandbox, credentials: CalendlyCredentials) -> None:
+    run(EXAMPLES[name], namespace_for(sandbox, credentials))
+    assert sandbox.stats()["requests"] > 0
+    assert sandbox.stats()["unknown_parameters"] == []
+
+
+@pytest.mark.parametrize("name", [name for name, code in EXAMPLES.items() if "BLOCK_NAME" in code])
+def test_an_example_with_a_saved_block_runs(
+    name: str, prefect_server: None, sandbox: Sandbox, credentials: CalendlyCredentials
+) -> None:
+    credentials.save("docs-example", overwrite=True)
+    code = EXAMPLES[name].replace("BLOCK_NAME", "docs-example")
+    flows = re.findall(r"^@flow\ndef (\w+)\(\):", code, re.MULTILINE)
+    # Nothing but what the example itself imports, where it imports anything.
+    namespace = {"__builtins__": builtins} if flows else {**namespace_for(sandbox, credentials), "print": print}
+    run(code + "".join(f"\nresult = {name}()" for name in flows), namespace)
+    assert sandbox.stats()["requests"] > 0
+    assert "result" not in namespace or namespace["result"]
+
+
+@pytest.mark.parametrize("module", list(modules()), ids=lambda module: module.__name__)
+def test_interactive_examples_show_what_is_true(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
