@@ -161,6 +161,10 @@ class DigestReport(Parameters):
     seconds: float = Field(ge=0, description="How long it took.")
 
 
+class DigestUnreadableError(Exception):
+    """No open slot of any host could be read: the digest is empty because of failures, not because all are busy."""
+
+
 # Plain data: what is read, and the digest made of it
 
 
@@ -857,6 +861,7 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
     Raises:
         ValueError: An e-mail address belongs to no member of the organisation.
         CalendlyError: The key was refused, or the hosts could not be listed.
+        DigestUnreadableError: Nothing of any host could be read; the artifacts say why.
     """
     began, now, first_day = time.monotonic(), datetime.now(UTC), request.start_day
     midnights = day_bounds(first_day, request.days, ZoneInfo(request.timezone))
@@ -904,6 +909,11 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
     if digest.problems:
         message += f" {_count(len(digest.problems), 'thing')} could not be read."
     failure = await notify(request.notify, "Availability digest", message)
+    if digest.problems and (not offers or (every and not _values(slots))):
+        raise DigestUnreadableError(
+            f"No open slots could be read: {_count(len(digest.problems), 'problem')}, the first: "
+            f"{digest.problems[0].why} All are listed in the artifact {key}."
+        )
     return DigestReport(
         hosts=len(digest.hosts),
         days=len(digest.days),

@@ -26,6 +26,7 @@ from flows.availability_digest import (
     Digest,
     DigestReport,
     DigestRequest,
+    DigestUnreadableError,
     Host,
     Offer,
     Problem,
@@ -810,6 +811,24 @@ async def test_the_week_in_which_the_clocks_change_is_right(
 
 
 # Over HTTP: what cannot be read
+
+
+@pytest.mark.usefixtures("prefect_server", "impatient")
+@pytest.mark.parametrize("unreadable", ["host", "/event_types", "/event_type_available_times"])
+async def test_a_digest_of_which_nothing_could_be_read_fails_and_says_where_it_is_explained(
+    sandbox: Sandbox, credentials: CalendlyCredentials, unreadable: str
+) -> None:
+    host = "NOSUCHUSER" if unreadable == "host" else sandbox.add_user("Ben Broken")["uri"]
+    request = DigestRequest(hosts=(host,), first_day=soon(), days=3)  # a key of its own
+    if unreadable != "host":
+        sandbox.fault("not_found", route=unreadable, times=None)
+    with pytest.raises(DigestUnreadableError, match="NotFoundError") as caught:
+        await availability_digest(credentials, request)
+    key = artifact_key(f"{API}/users/{ALICE}", request)
+    assert key in str(caught.value)
+    shown = await Artifact.aget(key)
+    assert shown is not None
+    assert "NotFoundError" in str(shown.data)
 
 
 @pytest.mark.usefixtures("prefect_server", "impatient")
