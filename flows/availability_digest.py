@@ -85,8 +85,8 @@ class DigestRequest(Parameters):
         default=(),
         max_length=1000,
         description=(
-            "User URIs, uuids or e-mail addresses (these need an owner or admin); empty = your own user. "
-            "Leave empty with scope organization."
+            "User URIs, uuids or e-mail addresses (these need an owner or admin; Prefect stores them with the run's "
+            "parameters); empty = your own user. Leave empty with scope organization."
         ),
         json_schema_extra={"position": 1},
     )
@@ -153,7 +153,7 @@ class DigestReport(Parameters):
     unreadable: int = Field(ge=0, description="Things that could not be read; the markdown artifact lists them.")
     next_free: datetime | None = Field(description="The first open slot of all.")
     first_digest: bool = Field(description="Whether there was no earlier digest to compare with.")
-    changed_hosts: int = Field(ge=0, description="Hosts with more or fewer open slots than in the previous digest.")
+    changed_hosts: int = Field(ge=0, description="Hosts with more or fewer open slots on the days of both digests.")
     markdown_artifact: str = Field(description="Key of the markdown artifact.")
     table_artifact: str = Field(description="Key of the table artifact.")
     notified: bool = Field(description="Whether a notification was sent.")
@@ -515,12 +515,12 @@ def table_rows(digest: Digest) -> list[dict[str, Any]]:
                     "host": cell(entry.host.name),
                     "date": day.date.isoformat(),
                     "open_slots": day.open_slots if entry.complete or day.slots else None,
-                    "by_event_type": ", ".join(
-                        f"{offers[uuid]}: {count}" for uuid, count in day.slots.items() if count
-                    ),
                     "working_hours": None if day.working is None else _hours(day.working),
                     **{f"busy_{kind}": None if day.busy is None else _hours(day.busy[kind]) for kind in _BUSY_KINDS},
                     "busy_other": None if day.busy is None else _hours(sum(other, timedelta())),
+                    "by_event_type": ", ".join(
+                        f"{offers[uuid]}: {count}" for uuid, count in day.slots.items() if count
+                    ),
                     "complete": entry.complete,
                     "host_uuid": entry.host.uuid,
                 }
@@ -817,7 +817,7 @@ def _host(user: Any) -> Host:
 
 def _offer(item: EventType) -> Offer:
     uuid = item.uri.rpartition("/")[2]
-    owner = item.profile.name if item.profile else ""
+    owner = (item.profile.name if item.profile else None) or ""
     return Offer(uuid, item.name or item.slug or uuid, item.duration, item.pooling_type in _ANY_OF_THE_HOSTS, owner)
 
 
@@ -830,10 +830,13 @@ def _why(outcome: Outcome[Any, Any]) -> str:
 
 
 def artifact_key(account: str, request: DigestRequest) -> str:
-    """Return the key of a digest: the same for every run of the same request by the same user."""
+    """Return the key of a digest: the same for every run of the same request by the same user.
+
+    A first day that is named is part of it: such digests do not move on with the calendar.
+    """
     identity = [account, request.scope, sorted(set(request.hosts)), request.days, request.timezone]
-    text = json.dumps([*identity, sorted(set(request.event_types))])
-    return KEY_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:12]
+    identity += [sorted(set(request.event_types)), str(request.first_day)]
+    return KEY_PREFIX + hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
 
 
 async def _changes(digest: Digest, table_key: str) -> Changes | None:

@@ -19,7 +19,7 @@ from flows.common import (
     Domain,
     Parameters,
     cell,
-    domain_of,
+    comparable_domain,
     mask_email,
     normal_domain,
     notify,
@@ -96,7 +96,7 @@ class CancelPolicy(Parameters):
     allowed_emails: Emails = Field(
         default=[],
         max_length=10_000,
-        description="Addresses that are welcome, even where a blocked domain fits.",
+        description=("Addresses that are welcome, even where a blocked domain fits. Prefect stores them with the run."),
         json_schema_extra={"position": 3},
     )
     protect_own_domains: bool = Field(
@@ -291,8 +291,7 @@ def own_domain_warnings(policy: CancelPolicy, own_domains: Iterable[str]) -> lis
 def _blocked_domain(email: str, policy: CancelPolicy, own_domains: Collection[str]) -> str | None:
     """Return the blocked domain that an address falls under; None if it is welcome."""
     local, _, text = email.rpartition("@")
-    # What is no domain by the book (an underscore, an emoji) must not be a way around the list.
-    domain = domain_of(email) or text.strip().rstrip(".").lower()
+    domain = comparable_domain(text)
     found = _listed(domain, policy.blocked_domains, policy)
     if found is None or _listed(domain, policy.allowed_domains, policy):
         return None
@@ -459,11 +458,11 @@ class _Run:
         host_zone = zone(decision.host_zone)
         shown = mask_email if self.policy.mask_emails else str
         return {
-            "event": _uuid(decision),
+            "what happened": cell(self.happened(decision)),
             "start": f"{decision.start.astimezone(host_zone):%a %Y-%m-%d %H:%M} {host_zone.key}",
             "who": cell(", ".join(dict.fromkeys(shown(match.email) for match in decision.matches))),
             "why": cell(decision.why),
-            "what happened": cell(self.happened(decision)),
+            "event": _uuid(decision),
         }
 
     def headline(self) -> str:
@@ -592,17 +591,21 @@ async def cancel_blocked_domains(
 
 async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_run: bool, meter: RequestMeter) -> _Run:
     """Read all that is needed, and decide."""
-    logger, began = get_run_logger(), time.monotonic()
+    logger, began, now = get_run_logger(), time.monotonic(), datetime.now(UTC)
+    start = policy.starting_at or now
+    end = start + timedelta(days=policy.horizon_days)
+    if end <= now:
+        raise ValueError("policy.starting_at plus horizon_days lies in the past: leave starting_at empty for now")
     user = await aget_current_user(credentials)
-    since = policy.starting_at or datetime.now(UTC)
-    run = _Run(policy, dry_run, meter, user, since, since + timedelta(days=policy.horizon_days), began)
+    # What has begun cannot be cancelled, and must not count against the cap when a fixed start grows old.
+    run = _Run(policy, dry_run, meter, user, max(start, now), end, began)
     whole = policy.scope == "organization"
     organization = user.current_organization
     members = [m.user for m in await alist_memberships(credentials, organization=organization)] if whole else [user]
-    run.own_domains = frozenset(filter(None, (domain_of(member.email) for member in members)))
+    run.own_domains = frozenset(comparable_domain(member.email.rpartition("@")[2]) for member in members) - {""}
     run.warnings += own_domain_warnings(policy, run.own_domains)
     zones = {member.uri: member.timezone for member in members}
-    events = await alist_scheduled_events(
+    listed = await alist_scheduled_events(
         credentials,
         user=None if whole else user.uri,
         organization=organization if whole else None,
@@ -611,6 +614,8 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
         max_start_time=run.until,
         sort="start_time:asc",
     )
+    # A page that shifts while it is read can repeat an event.
+    events = list({event.uri: event for event in listed}.values())
     run.checked = len(events)
     for first in range(0, len(events), _EVENTS_PER_TASK):
         some = events[first : first + _EVENTS_PER_TASK]

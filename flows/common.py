@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -13,10 +14,25 @@ from prefect.blocks.core import Block
 from prefect.logging import get_run_logger
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from prefect_calendly.errors import printable
 from prefect_calendly.resource import zone_names
 
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
+_FLOWS = ("cancel-blocked-domains", "availability-digest", "ensure-webhook-subscription")
 _BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
+
+
+class _WithoutParameters(logging.Filter):
+    """Prefect logs all parameters when one is wrong: of these flows without them, for they can hold secrets."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name in _FLOWS:
+            if record.getMessage().startswith(said := f"Parameter validation failed for flow {name!r}"):
+                record.msg, record.args = f"{said}; the error says which parameter", ()
+        return True
+
+
+logging.getLogger("prefect.flows").addFilter(_WithoutParameters())
 
 
 class Parameters(BaseModel):
@@ -54,12 +70,25 @@ def normal_domain(text: str) -> str:
     return domain
 
 
-def domain_of(email: str) -> str | None:
-    """Return the normal form of an address's domain; None if the address has none that can be read."""
+def comparable_domain(text: str) -> str:
+    """Return any domain in a form that can be compared with normal ones, also one that breaks the rules.
+
+    Label by label, so that an underscore or an emoji in one of them is no way around a list.
+
+    Example:
+        >>> comparable_domain("under_score.Bücher.example")
+        'under_score.xn--bcher-kva.example'
+    """
+    return ".".join(
+        _comparable_label(label) for label in re.split(r"[.\u3002\uff0e\uff61]", text.strip(" <>")) if label
+    )
+
+
+def _comparable_label(label: str) -> str:
     try:
-        return normal_domain(email.rpartition("@")[2])
-    except ValueError:
-        return None
+        return idna.encode(label, uts46=True).decode("ascii").lower()
+    except (idna.IDNAError, UnicodeError):
+        return label.lower()
 
 
 def mask_email(email: str) -> str:
@@ -92,8 +121,7 @@ def zone(name: str | None) -> ZoneInfo:
 
 def cell(value: Any) -> str:
     """Make a value safe inside a markdown table: no markup, no line break, no cell border of its own."""
-    text = " ".join(str(value).split())
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", printable(str(value)))
 
 
 def markdown_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -20,13 +21,16 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from prefect_calendly import CalendlyCredentials
 
 CALLBACK_URL = "https://hooks.example.com/calendly"
 BLOCKED_DOMAINS = ["blocked.example", "spam-corp.example", "bücher.example"]
+
+
+_started: list[subprocess.Popen[str]] = []
 
 
 @dataclass
@@ -55,6 +59,8 @@ def main() -> int:
     if options.gateway == "live" and not os.environ.get("MATON_API_KEY"):
         print("GATEWAY=live needs your Maton key: MATON_API_KEY=… make demo GATEWAY=live", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     home = options.home.resolve()
     _own_prefect(home)
     began = time.monotonic()
@@ -67,6 +73,17 @@ def main() -> int:
             ok = asyncio.run(_on_sandbox(home, key, url))
     _say(f"{'Done' if ok else 'FAILED'} in {time.monotonic() - began:.0f} s.")
     return 0 if ok else 1
+
+
+def _stop(signal_number: int, frame: Any) -> NoReturn:
+    """End at once: Prefect would go on for minutes to tell a server that the same Ctrl-C has ended."""
+    print("\n▸ Stopped. Nothing is left running; `make demo` starts afresh.", flush=True)
+    for process in _started:
+        process.terminate()
+    if server := sys.modules.get("prefect.server.api.server"):
+        with contextlib.suppress(Exception):
+            server.SubprocessASGIServer().stop()
+    os._exit(128 + signal_number)
 
 
 def _own_prefect(home: Path) -> None:
@@ -83,6 +100,8 @@ def _own_prefect(home: Path) -> None:
         PREFECT_LOGGING_SERVER_LEVEL="ERROR",
         DO_NOT_TRACK="1",
     )
+    for name in ("NO_PROXY", "no_proxy"):  # Prefect's server and the sandbox are on this machine
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
 
 
 @contextlib.contextmanager
@@ -91,6 +110,7 @@ def _sandbox(key: str, events: int) -> Iterator[str]:
     command = [sys.executable, "-m", "prefect_calendly.sandbox", "--events", str(events)]
     command += ["--invitees", str(events * 2), "--hosts", "5", "--api-key", key]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  (our own module)
+    _started.append(process)
     try:
         line = process.stdout.readline() if process.stdout else ""
         if not line.startswith("listening on "):
@@ -270,8 +290,9 @@ def _print_summary(steps: list[Step], home: Path) -> None:
             print(f"  artifact   {_shown(path)}")
         print()
     server = Path(sys.executable).parent / "prefect"
-    print("To look at the runs and artifacts in Prefect's own pages, start its server and open http://127.0.0.1:4200 :")
-    print(f"  PREFECT_HOME={shlex.quote(str(home / 'prefect'))} {_shown(server)} server start")
+    print("To look at the runs and artifacts in Prefect's own pages, start its server:")
+    print(f"  DO_NOT_TRACK=1 PREFECT_HOME={shlex.quote(str(home / 'prefect'))} {_shown(server)} server start")
+    print("and open http://127.0.0.1:4200/v2/artifacts")
     print()
 
 

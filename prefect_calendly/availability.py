@@ -12,7 +12,7 @@ from pydantic import Field
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.endpoints import endpoint_task, sync_twin
 from prefect_calendly.identifiers import Reference, uri_of
-from prefect_calendly.resource import Resource, check_order, utc, windows, wire_time
+from prefect_calendly.resource import Items, Resource, Time, check_order, utc, windows, wire_time
 
 AVAILABLE_TIMES_DAYS = 31
 BUSY_TIMES_DAYS = 7
@@ -25,7 +25,7 @@ class AvailableTime(Resource):
 
     status: Literal["available"] | str
     invitees_remaining: int
-    start_time: datetime
+    start_time: Time
     scheduling_url: str
 
 
@@ -39,10 +39,10 @@ class BusyTime(Resource):
     """A stretch in which a user cannot be booked."""
 
     type: Literal["calendly", "reserved", "external"] | str
-    start_time: datetime
-    end_time: datetime
-    buffered_start_time: datetime | None = None
-    buffered_end_time: datetime | None = None
+    start_time: Time
+    end_time: Time
+    buffered_start_time: Time | None = None
+    buffered_end_time: Time | None = None
     event: BusyEvent | None = None
 
 
@@ -59,7 +59,7 @@ class AvailabilityRule(Resource):
     type: Literal["wday", "date"] | str
     wday: Weekday | str | None = None
     date: Date | None = None
-    intervals: tuple[Interval, ...] = ()
+    intervals: Items[Interval] = ()
 
 
 class AvailabilitySchedule(Resource):
@@ -70,7 +70,7 @@ class AvailabilitySchedule(Resource):
     name: str | None = None
     user: str
     timezone: str
-    rules: tuple[AvailabilityRule, ...] = ()
+    rules: Items[AvailabilityRule] = ()
 
 
 T = TypeVar("T", AvailableTime, BusyTime)

@@ -46,6 +46,8 @@ USER_AGENT: Final = f"prefect-calendly/{version('prefect-calendly')}"
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 _ATTEMPTS: Final = 4
+_WRITE_ATTEMPTS: Final = 3
+_LATE_LOOKS: Final = 4
 _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 20.0
 
@@ -79,6 +81,8 @@ def checked_base_url(url: str, name: str) -> str:
         host, _ = parts.hostname or "", parts.port  # the port is checked when it is read
     except ValueError:
         raise ValueError(wanted) from None
+    if not host.isascii() or host.endswith("."):  # other spellings of a host, which the checks below would not know
+        raise ValueError(f"{name} must name its host in plain ASCII, without a dot at the end")
     if not host or parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(wanted)
     try:
@@ -230,6 +234,7 @@ class CalendlyClient:
         self.connections_url = checked_base_url(connections_url, "connections_url") if connections_url else None
         self.max_concurrency = max_concurrency
         self.direct = urlsplit(self.gateway_url).hostname == "api.calendly.com"
+        self._key = api_key.encode()
         self._limiter = limiter_for(self.gateway_url, api_key, connection_id, requests_per_second)
         self._slots = asyncio.Semaphore(max_concurrency)
         headers = {
@@ -242,7 +247,8 @@ class CalendlyClient:
         self._http = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(timeout_seconds, pool=None),
-            limits=httpx.Limits(max_connections=max_concurrency, max_keepalive_connections=max_concurrency),
+            # The semaphore bounds what is under way. A bound of the pool would count what was cancelled for ever.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=max_concurrency),
             follow_redirects=False,
             verify=_tls_context(),
             transport=transport,
@@ -373,7 +379,7 @@ class CalendlyClient:
                 retry_after = self._hold_back(answer, books=_books(method, path))
             raise error_for_answer(
                 answer.status_code,
-                answer.content,
+                answer.content.replace(self._key, b"***"),  # some servers repeat a key that they refuse
                 method=method,
                 path=path,
                 request_id=request_id,
@@ -383,7 +389,7 @@ class CalendlyClient:
             return None
         try:
             return answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidAnswerError(
                 "The answer is not JSON",
                 status=answer.status_code,
@@ -616,40 +622,41 @@ class CalendlyClient:
 
 
 async def settle(
-    write: Callable[[], Awaitable[T]],
-    look_up: Callable[[], Awaitable[T | None]],
-    *,
-    attempts: int = 3,
-    looks: int = 1,
+    write: Callable[[], Awaitable[T]], look_up: Callable[[], Awaitable[T | None]], *, repeat: bool = True
 ) -> T:
-    """Do a write that must not happen twice: after a lost answer, look at the state before repeating it.
+    """Do a write that must not happen twice: after a lost answer, look at the state.
 
     Args:
         write: Sends the request.
         look_up: Returns the effect of the write if it is there, None if it is not.
-        attempts: How often to send it at the most.
-        looks: How often to look, with growing pauses, before it counts as not done.
+        repeat: Whether to send it again once it is known not to be there. A write that can take effect late, and
+            twice, is looked for some 15 seconds instead, and never sent again.
 
     Returns:
         What the write returned, or what was found.
 
     Raises:
-        UnconfirmedWriteError: The answer was lost, and the look-up failed too.
+        UnconfirmedWriteError: The answer was lost, and so far the effect was not found, or could not be looked up.
         CalendlyError: The write was refused, or it failed as often as allowed and is not there.
     """
     lost: CalendlyError | None = None
 
+    def unconfirmed(why: str) -> UnconfirmedWriteError:
+        return UnconfirmedWriteError(
+            f"The answer to a write was lost ({lost}), and {why}",
+            method=lost.method if lost else None,
+            path=lost.path if lost else None,
+        )
+
     async def look() -> T | None:
         try:
             return await look_up()
+        except UnconfirmedWriteError:
+            raise
         except CalendlyError as error:
-            raise UnconfirmedWriteError(
-                f"The answer to a write was lost ({lost}), and looking it up failed ({error})",
-                method=lost.method if lost else None,
-                path=lost.path if lost else None,
-            ) from error
+            raise unconfirmed(f"looking it up failed ({error})") from error
 
-    for attempt in range(1, attempts + 1):
+    for attempt in range(1, (_WRITE_ATTEMPTS if repeat else 1) + 1):
         try:
             return await write()
         except (NetworkError, ServerError, InvalidAnswerError, ExternalCalendarError) as error:
@@ -663,13 +670,20 @@ async def settle(
             if lost is not None and (found := await look()) is not None:
                 return found
             raise
-        for number in range(1, looks + 1):
-            if (found := await look()) is not None:
-                return found
-            if number < looks or attempt < attempts:
-                await asyncio.sleep(_backoff(number))
+        if (found := await look()) is not None:
+            return found
+        if repeat and attempt < _WRITE_ATTEMPTS:
+            with _waiting():
+                await asyncio.sleep(_backoff(attempt))
     assert lost is not None  # noqa: S101  (there was at least one attempt)
-    raise lost
+    if repeat:
+        raise lost
+    for number in range(1, _LATE_LOOKS + 1):
+        with _waiting():
+            await asyncio.sleep(_FIRST_BACKOFF_SECONDS * 2**number)
+        if (found := await look()) is not None:
+            return found
+    raise unconfirmed("it is not there so far")
 
 
 def parsed(item: Any, model: type[M], method: str, path: str) -> M:

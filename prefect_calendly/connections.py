@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr
@@ -12,8 +12,8 @@ from pydantic import Field, SecretStr
 from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.endpoints import endpoint_task, on_client, sync_twin
 from prefect_calendly.errors import ConnectionFailedError, ConnectionPendingError, InvalidAnswerError
-from prefect_calendly.identifiers import filled_path, uuid_of
-from prefect_calendly.resource import Resource, check_choice
+from prefect_calendly.identifiers import filled_path
+from prefect_calendly.resource import Resource, Time, check_choice
 
 APP = "calendly"
 STATUSES = ("ACTIVE", "PENDING", "FAILED")
@@ -26,8 +26,8 @@ class Connection(Resource):
 
     connection_id: str
     status: Literal["ACTIVE", "PENDING", "FAILED"] | str
-    creation_time: datetime
-    last_updated_time: datetime | None = None
+    creation_time: Time
+    last_updated_time: Time | None = None
     url: SecretStr | None = None
     """Where a person authorises it; it holds a session token, so it is masked: `url.get_secret_value()`."""
     app: str
@@ -112,7 +112,7 @@ async def acreate_connection(client: CalendlyClient, *, method: ConnectionMethod
         pending = await on_client(alist_connections)(client, status="PENDING")
         return next((connection for connection in pending if connection.connection_id not in known), None)
 
-    return await settle(create, existing)
+    return await settle(create, existing, repeat=False)
 
 
 def _new_id(body: Any) -> str:
@@ -131,14 +131,14 @@ def _new_id(body: Any) -> str:
 
 
 @endpoint_task("Get a Maton connection")
-async def aget_connection(client: CalendlyClient, connection_id: str) -> Connection:
+async def aget_connection(client: CalendlyClient, connection_id: str | Connection) -> Connection:
     """Return one connection.
 
     Source: `GET /connections/{connection_id}` of the connections host.
 
     Args:
         credentials: Whose gateway key to use.
-        connection_id: ID of the connection.
+        connection_id: ID of the connection, or the model.
 
     Returns:
         The connection as it is now.
@@ -157,14 +157,14 @@ async def aget_connection(client: CalendlyClient, connection_id: str) -> Connect
 
 
 @endpoint_task("Delete a Maton connection", writes=True)
-async def adelete_connection(client: CalendlyClient, connection_id: str) -> None:
+async def adelete_connection(client: CalendlyClient, connection_id: str | Connection) -> None:
     """Delete a connection: the gateway forgets that Calendly account.
 
     Source: `DELETE /connections/{connection_id}` of the connections host.
 
     Args:
         credentials: Whose gateway key to use.
-        connection_id: ID of the connection.
+        connection_id: ID of the connection, or the model.
 
     Raises:
         ValueError: `connection_id` is none, or the credentials are for Calendly itself.
@@ -183,7 +183,7 @@ async def adelete_connection(client: CalendlyClient, connection_id: str) -> None
 @endpoint_task("Wait for a Maton connection")
 async def await_for_connection(
     client: CalendlyClient,
-    connection_id: str,
+    connection_id: str | Connection,
     *,
     timeout_seconds: float = 300.0,
     poll_seconds: float = 2.0,
@@ -194,7 +194,7 @@ async def await_for_connection(
 
     Args:
         credentials: Whose gateway key to use.
-        connection_id: ID of the connection.
+        connection_id: ID of the connection, or the model.
         timeout_seconds: How long to wait at the most.
         poll_seconds: Pause between two looks.
 
@@ -236,8 +236,11 @@ async def connection_in_use(client: CalendlyClient, connection_id: str | None) -
     return min(active, key=lambda connection: connection.creation_time, default=None)
 
 
-def _path(connection_id: str) -> str:
-    return filled_path("/connections/{id}", {"id": uuid_of(connection_id, "connections", "connection_id")})
+def _path(connection: str | Connection) -> str:
+    connection_id = connection.connection_id if isinstance(connection, Connection) else connection
+    if not isinstance(connection_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", connection_id):
+        raise ValueError("connection_id must be the ID of a Maton connection (letters, digits, dashes), or the model")
+    return filled_path("/connections/{id}", {"id": connection_id})
 
 
 list_connections = sync_twin(alist_connections)

@@ -6,7 +6,18 @@ import os
 from typing import Any, ClassVar
 
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from prefect_calendly.client import (
     DEFAULT_CONNECTIONS_URL,
@@ -23,6 +34,14 @@ _URLS = {
     "gateway_url": ("MATON_GATEWAY_URL", DEFAULT_GATEWAY_URL),
     "connections_url": ("MATON_CONNECTIONS_URL", DEFAULT_CONNECTIONS_URL),
 }
+
+
+_FROM_ENVIRONMENT = {"api_key", *_URLS}
+
+
+def _is_empty(value: Any) -> bool:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return isinstance(text, str) and not text.strip()
 
 
 class CredentialsCheck(BaseModel):
@@ -124,10 +143,26 @@ class CalendlyCredentials(CredentialsBlock):
         json_schema_extra={"position": 6},
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if name not in _FROM_ENVIRONMENT or not _is_empty(value)}
+
+    @model_serializer(mode="wrap")
+    def ser_model(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """Save what was filled in, not what the environment said here: the flow may run elsewhere, or later."""
+        values = super().ser_model(handler, info)
+        if info.context and info.context.get("include_secrets"):
+            for name in _FROM_ENVIRONMENT - self.model_fields_set:
+                values.pop(name, None)
+        return values
+
     @field_validator("api_key")
     @classmethod
     def _has_key(cls, value: SecretStr) -> SecretStr:
-        return SecretStr(checked_key(value.get_secret_value().strip() or os.environ.get("MATON_API_KEY", "")))
+        return SecretStr(checked_key(value.get_secret_value() or os.environ.get("MATON_API_KEY", "")))
 
     @field_validator("connection_id")
     @classmethod
@@ -143,7 +178,7 @@ class CalendlyCredentials(CredentialsBlock):
         if not isinstance(value, str):
             return value
         variable, default = _URLS[info.field_name]
-        return checked_base_url(value.strip() or os.environ.get(variable, "").strip() or default, info.field_name)
+        return checked_base_url(value or os.environ.get(variable, "").strip() or default, info.field_name)
 
     def get_client(self) -> CalendlyClient:
         """Return an async client of these credentials, to be used with `async with`.
@@ -193,7 +228,7 @@ class CalendlyCredentials(CredentialsBlock):
                 if not client.direct and (connection := await connection_in_use(client, self.connection_id)):
                     found["connection_id"] = connection.connection_id
             except CalendlyError as error:  # calls may work all the same: another host answers them
-                found |= {"problem": str(error), "hint": error.hint or None}
+                found |= {"problem": error.reason, "hint": error.hint or None}
             try:
                 user = await on_client(aget_current_user)(client)
             except CalendlyError as error:

@@ -41,6 +41,15 @@ async def retry_write(task: Task[..., Any], task_run: TaskRun, state: State[Any]
     return isinstance(error, RateLimitedError) or (isinstance(error, NetworkError) and not error.maybe_sent)
 
 
+def _client(credentials: CalendlyCredentials) -> CalendlyClient:
+    if not isinstance(credentials, CalendlyCredentials):
+        raise TypeError(
+            f"credentials must be a CalendlyCredentials block, not {type(credentials).__name__}: "
+            'CalendlyCredentials.load("…"), in async code await CalendlyCredentials.aload("…")'
+        )
+    return credentials.get_client()
+
+
 def _as_task(fn: Callable[..., Any], endpoint: Callable[..., Any], name: str, *, writes: bool) -> Any:
     signature = inspect.signature(endpoint)
     credentials = inspect.Parameter(
@@ -58,10 +67,7 @@ def _as_task(fn: Callable[..., Any], endpoint: Callable[..., Any], name: str, *,
         cache_policy=NO_CACHE,
         # Results hold personal data: they stay in memory unless the user says otherwise.
         persist_result=False,
-        # The client repeats what is safe within seconds; these are for an outage that lasts longer.
-        retries=0 if writes else 2,
-        retry_delay_seconds=[2, 10],
-        retry_jitter_factor=0.3,
+        # The client repeats what is safe. Whoever wants more sets `retries`; this keeps them safe too.
         retry_condition_fn=retry_write if writes else retry_read,
     )
 
@@ -84,7 +90,7 @@ def endpoint_task(
     ) -> AsyncTask[P, R]:
         @functools.wraps(endpoint)
         async def call(credentials: CalendlyCredentials, *args: P.args, **kwargs: P.kwargs) -> R:
-            async with credentials.get_client() as client:
+            async with _client(credentials) as client:
                 return await endpoint(client, *args, **kwargs)
 
         task: AsyncTask[P, R] = _as_task(call, endpoint, name, writes=writes)
@@ -110,7 +116,7 @@ def listing_task(
     ) -> AsyncTask[P, list[R]]:
         @functools.wraps(endpoint)
         async def call(credentials: CalendlyCredentials, *args: P.args, **kwargs: P.kwargs) -> list[R]:
-            async with credentials.get_client() as client:
+            async with _client(credentials) as client:
                 return [item async for item in endpoint(client, *args, **kwargs)]
 
         task: AsyncTask[P, list[R]] = _as_task(call, endpoint, name, writes=False)
@@ -156,7 +162,7 @@ def on_client(task: AsyncTask[P, R]) -> Callable[Concatenate[CalendlyClient, P],
             user = await on_client(aget_current_user)(client)
         ```
     """
-    return task.fn.__wrapped__  # type: ignore[attr-defined, no-any-return]
+    return _endpoint(task, listing=False)  # type: ignore[no-any-return]
 
 
 def stream(task: AsyncTask[P, list[R]]) -> Callable[Concatenate[CalendlyClient, P], AsyncIterator[R]]:
@@ -175,4 +181,12 @@ def stream(task: AsyncTask[P, list[R]]) -> Callable[Concatenate[CalendlyClient, 
                 print(event.start_time)
         ```
     """
-    return task.fn.__wrapped__  # type: ignore[attr-defined, no-any-return]
+    return _endpoint(task, listing=True)  # type: ignore[no-any-return]
+
+
+def _endpoint(task: Task[..., Any], *, listing: bool) -> Any:
+    endpoint = task.fn.__wrapped__  # type: ignore[attr-defined]
+    if inspect.isasyncgenfunction(endpoint) != listing:
+        other = "stream(…)" if not listing else "on_client(…)"
+        raise TypeError(f"{task.fn.__name__} {'comes' if not listing else 'does not come'} page by page: use {other}")
+    return endpoint

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,17 @@ _LONGEST_TEXT = 500
 _MOST_DETAILS = 10
 
 
+def printable(text: str) -> str:
+    """Put a text on one line, without what a terminal or a log would obey: control, format and broken characters.
+
+    Example:
+        >>> printable("two\\nlines\\x1b[2J")
+        'two lines[2J'
+    """
+    kept = (letter for letter in text if letter.isspace() or unicodedata.category(letter)[0] != "C")
+    return " ".join("".join(kept).split())
+
+
 def mask(text: str) -> str:
     """Hide the local part of e-mail addresses, bearer keys and session tokens in a text; shorten it to 500 characters.
 
@@ -26,7 +38,11 @@ def mask(text: str) -> str:
         >>> mask("bob.smith@example.com has already been invited")
         '***@example.com has already been invited'
     """
-    text = _SECRET.sub(r"\1***", _EMAIL.sub(r"***@\1", text[: 10 * _LONGEST_TEXT]))
+    cut = text[: 10 * _LONGEST_TEXT]
+    if len(cut) < len(text):  # not within an address
+        cut = re.sub(r"\S{1,320}$", "…", cut)
+    text = printable(cut)
+    text = _SECRET.sub(r"\1***", _EMAIL.sub(r"***@\1", text))
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
@@ -71,6 +87,11 @@ class CalendlyError(Exception):
             self.hint = hint
 
     def __str__(self) -> str:
+        return f"{self.reason}. {self.hint}" if self.hint else self.reason
+
+    @property
+    def reason(self) -> str:
+        """The whole text without the hint."""
         text = self.message
         if self.title and self.title != self.message:
             text = f"{self.title}: {text}"
@@ -84,7 +105,7 @@ class CalendlyError(Exception):
             where = f"{where}, request {self.request_id}" if where else f"request {self.request_id}"
         if where:
             text += f" ({where})"
-        return f"{text}. {self.hint}" if self.hint else text
+        return text
 
 
 class NetworkError(CalendlyError):
@@ -288,6 +309,9 @@ def _words(body: Any) -> tuple[str | None, str | None, list[ErrorDetail]]:
     )
 
 
+# The gateway's own wording is not documented; a connection that broke is not one that is missing.
+_NO_CONNECTION = re.compile(r"^(?!.*(reset|refused|timed|timeout|closed|aborted|lost)).*connection", re.IGNORECASE)
+
 _REASONS_OF_403 = (
     ("already canceled", AlreadyCanceledError),
     ("event in the past", EventInPastError),
@@ -326,14 +350,14 @@ def error_for_answer(
     """
     try:
         body: Any = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     title, message, details = _words(body)
     context: dict[str, Any] = {
         "status": status,
         "title": title,
         "details": details,
-        "request_id": request_id,
+        "request_id": mask(request_id) if request_id else None,
         "method": method,
         "path": path,
     }
@@ -348,19 +372,24 @@ def error_for_answer(
     if status == 403:
         scopes = body.get("required_scopes") if isinstance(body, dict) else None
         if isinstance(scopes, list):
-            return InsufficientScopeError(text, required_scopes=[str(scope) for scope in scopes], **context)
+            named = [mask(str(scope)) for scope in scopes[:_MOST_DETAILS]]
+            return InsufficientScopeError(text, required_scopes=named, **context)
         said = f"{title} {message}".lower().replace("permission denied", "")
         kind = next((kind for words, kind in _REASONS_OF_403 if words in said), PermissionDeniedError)
         return kind(text, **context)
     if any(detail.code == "already_filled" for detail in details) or (status == 409 and path.endswith("/invitees")):
         return SlotFilledError(text, **context)
     if status in (400, 412, 422):
-        if title is None and "connection" in text.lower():
+        if title is None and _NO_CONNECTION.search(text):
             return NoConnectionError(text, **context)
         return BadRequestError(text, **context)
     if status == 429:
         return RateLimitedError(text, retry_after_seconds=retry_after_seconds, **context)
     if status >= 500:
         return ServerError(text, **context)
+    if status == 404 and isinstance(body, dict) and body.keys() == {"detail"}:  # the gateway's router
+        context["hint"] = (
+            "The gateway knows no such path: `gateway_url` should end in /calendly, and `connections_url` have no path."
+        )
     simple = {404: NotFoundError, 409: ConflictError, 424: ExternalCalendarError}
     return simple.get(status, CalendlyError)(text, **context)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Literal
 
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.endpoints import endpoint_task, listing_task, sync_twin
 from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
-from prefect_calendly.resource import Resource, check_sort
+from prefect_calendly.resource import Items, Resource, Time, check_sort
 
 
 class EventTypeProfile(Resource):
     """Who offers an event type: a user or a team."""
 
     type: Literal["User", "Team"] | str
-    name: str
+    name: str | None = None
     owner: str
 
 
@@ -28,7 +27,7 @@ class CustomQuestion(Resource):
     position: int
     enabled: bool
     required: bool
-    answer_choices: tuple[str, ...] = ()
+    answer_choices: Items[str] = ()
     include_other: bool = False
 
 
@@ -70,9 +69,9 @@ class EventType(Resource):
     pooling_type: Literal["round_robin", "collective", "multi_pool"] | str | None = None
     type: Literal["StandardEventType", "AdhocEventType"] | str
     color: str | None = None
-    created_at: datetime
-    updated_at: datetime
-    deleted_at: datetime | None = None
+    created_at: Time
+    updated_at: Time
+    deleted_at: Time | None = None
     internal_note: str | None = None
     description_plain: str | None = None
     description_html: str | None = None
@@ -80,7 +79,7 @@ class EventType(Resource):
     profile: EventTypeProfile | None = None
     secret: bool | None = None
     booking_method: Literal["instant", "poll"] | str | None = None
-    custom_questions: tuple[CustomQuestion, ...] = ()
+    custom_questions: Items[CustomQuestion] = ()
     admin_managed: bool | None = None
     locations: tuple[LocationConfiguration, ...] | None = None
     position: int | None = None

@@ -6,15 +6,31 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, stream, sync_twin
-from prefect_calendly.errors import CalendlyError, NotFoundError, PermissionDeniedError
+from prefect_calendly.errors import CalendlyError, NotFoundError, PermissionDeniedError, UnconfirmedWriteError
+from prefect_calendly.event_types import aget_event_type
 from prefect_calendly.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
-from prefect_calendly.resource import Resource, check_choice, check_email, check_sort, utc, wire_time, zone_names
+from prefect_calendly.resource import (
+    Items,
+    Resource,
+    Time,
+    check_choice,
+    check_email,
+    check_sort,
+    utc,
+    wire_time,
+    zone_names,
+)
 from prefect_calendly.scheduled_events import Cancellation, alist_scheduled_events
-from prefect_calendly.users import aget_current_user
+from prefect_calendly.users import User, aget_current_user
+
+G = TypeVar("G", bound=BaseModel)
 
 MOST_GUESTS = 10
 LOCATION_KINDS_WITH_PLACE = ("physical", "outbound_call", "ask_invitee", "custom")
@@ -28,7 +44,7 @@ LOCATION_KINDS: tuple[str, ...] = (
     "webex_conference",
 )
 # The older route has the names of scheduled events.
-_ALIASES_OF_ORDER = ("zoom", "gotomeeting")
+_ALIASES_OF_EVENT_TYPE_ROUTE = ("zoom", "gotomeeting")
 
 
 class QuestionAndAnswer(Resource):
@@ -62,7 +78,7 @@ class Payment(Resource):
 
     external_id: str | None = None
     provider: Literal["stripe", "paypal"] | str | None = None
-    amount: float | None = None
+    amount: Decimal | str | None = None
     currency: Literal["AUD", "CAD", "EUR", "GBP", "USD"] | str | None = None
     terms: str | None = None
     successful: bool | None = None
@@ -72,14 +88,14 @@ class NoShow(Resource):
     """The mark of an invitee who did not come."""
 
     uri: str
-    created_at: datetime | None = None
+    created_at: Time | None = None
 
 
 class Reconfirmation(Resource):
     """Whether an invitee confirmed again."""
 
-    created_at: datetime | None = None
-    confirmed_at: datetime | None = None
+    created_at: Time | None = None
+    confirmed_at: Time | None = None
 
 
 class Invitee(Resource):
@@ -91,11 +107,11 @@ class Invitee(Resource):
     first_name: str | None = None
     last_name: str | None = None
     status: Literal["active", "canceled"] | str
-    questions_and_answers: tuple[QuestionAndAnswer, ...] = ()
+    questions_and_answers: Items[QuestionAndAnswer] = ()
     timezone: str | None = None
     event: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
     tracking: Tracking | None = None
     text_reminder_number: str | None = None
     rescheduled: bool = False
@@ -278,16 +294,16 @@ async def acreate_invitee(
     text_reminder_number: str | None = None,
     location: Mapping[str, str] | None = None,
     questions_and_answers: Sequence[QuestionAndAnswer | AnswerByUuid | Mapping[str, Any]] = (),
-    tracking: Tracking | None = None,
+    tracking: Tracking | Mapping[str, str | None] | None = None,
     event_guests: Sequence[str] = (),
-    route: Literal["official", "order"] = "official",
+    route: Literal["official", "event_type"] = "official",
 ) -> Invitee:
     """Book an open slot of an event type; invitations and e-mails go out.
 
-    After a lost answer the booking is looked up (same event type, start and address) before anything is repeated,
-    so that nobody gets a second meeting; if the invitee has that slot already, that invitee is returned.
+    After a lost answer the booking is looked up (same event type, start and address) and never sent again, so that
+    nobody gets a second meeting; if the invitee has that slot already, that invitee is returned.
 
-    Source: `POST /invitees`; with `route="order"`, `POST /event_types/{uuid}/invitees`.
+    Source: `POST /invitees`; with `route="event_type"`, `POST /event_types/{uuid}/invitees`.
 
     Args:
         credentials: Whose Calendly to use; needs a paid plan on older accounts.
@@ -302,10 +318,10 @@ async def acreate_invitee(
         location: Where it takes place, `{"kind": …}` and, for a kind that needs one, `"location"`; one that the event
             type offers. Leave it out where the event type has none, and for round robin.
         questions_and_answers: Answers to the form's questions: `question` (its exact text), `answer`, `position`;
-            with `route="order"`: `question_uuid`, `answer`.
+            with `route="event_type"`: `question_uuid`, `answer`.
         tracking: Where the booking came from.
         event_guests: At most 10 further addresses.
-        route: `official` is Calendly's documented path; `order` the older one, for a gateway that translates it.
+        route: `official` is Calendly's documented path; `event_type` the one of the gateway's own documents.
 
     Returns:
         The invitee; `event` is the URI of the new event.
@@ -314,7 +330,7 @@ async def acreate_invitee(
         ValueError: An argument is missing or out of range; before any request.
         SlotFilledError: Somebody else has that start time.
         PlanRequiredError: The plan has no booking by API.
-        UnconfirmedWriteError: The answer was lost and the booking could not be looked up.
+        UnconfirmedWriteError: The answer was lost, and the booking was not found, or could not be looked up.
         CalendlyError: See `prefect_calendly.errors`.
 
     Example:
@@ -337,11 +353,11 @@ async def acreate_invitee(
     """
     event_type_uri = uri_of(event_type, "event_types", "event_type")
     start = utc(start_time, "start_time")
-    check_choice(route, ("official", "order"), "route")
-    kinds = LOCATION_KINDS if route == "official" else (*LOCATION_KINDS, *_ALIASES_OF_ORDER)
+    check_choice(route, ("official", "event_type"), "route")
+    kinds = LOCATION_KINDS if route == "official" else (*LOCATION_KINDS, *_ALIASES_OF_EVENT_TYPE_ROUTE)
     _check_booking(email, timezone, name, first_name, location, kinds, event_guests)
     answer_model = QuestionAndAnswer if route == "official" else AnswerByUuid
-    answers = [answer_model.model_validate(item) for item in questions_and_answers]
+    answers = [_given(answer_model, item, "questions_and_answers") for item in questions_and_answers]
     person = {
         "name": name,
         "first_name": first_name,
@@ -357,7 +373,7 @@ async def acreate_invitee(
     if answers:
         body["questions_and_answers"] = [answer.model_dump() for answer in answers]
     if tracking is not None:
-        body["tracking"] = {field: getattr(tracking, field) for field in Tracking.model_fields}
+        body["tracking"] = _given(Tracking, tracking, "tracking").model_dump()
     if event_guests:
         body["event_guests"] = list(event_guests)
     if route == "official":
@@ -374,7 +390,7 @@ async def acreate_invitee(
     async def existing() -> Invitee | None:
         return await _booking(client, event_type_uri, start, email)
 
-    return await settle(book, existing, looks=2)
+    return await settle(book, existing, repeat=False)
 
 
 def _check_booking(
@@ -397,13 +413,32 @@ def _check_booking(
     for index, guest in enumerate(event_guests):
         check_email(guest, f"event_guests[{index}]")
     if location is not None:
+        if not isinstance(location, Mapping):
+            raise ValueError(f'location must be a mapping such as {{"kind": "zoom_conference"}}, not {location!r:.40}')
         check_choice(location.get("kind") or "", location_kinds, "location['kind']")
         if location["kind"] in LOCATION_KINDS_WITH_PLACE and not location.get("location"):
             raise ValueError(f"location of kind {location['kind']!r} needs 'location' too")
 
 
+def _given(model: type[G], value: Any, argument: str) -> G:
+    """Read a model that the caller gives, whole or as a mapping; a misspelt member is an error, not dropped."""
+    try:
+        given = model.model_validate(value.model_dump() if isinstance(value, model) else value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise ValueError(f"{argument}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if given.model_extra:
+        known = ", ".join(model.model_fields)
+        raise ValueError(f"{argument} has an unknown member {next(iter(given.model_extra))!r}; there are {known}")
+    return given
+
+
 async def _booking(client: CalendlyClient, event_type: str, start: datetime, email: str) -> Invitee | None:
-    """Look an active booking up by event type, start and address; in the whole organisation where we may."""
+    """Look an active booking up by event type, start and address.
+
+    Raises:
+        UnconfirmedWriteError: It was not found where the user may look, and may be where the user may not.
+    """
     user = await on_client(aget_current_user)(client)
     filters: dict[str, Any] = {
         "invitee_email": email,
@@ -414,8 +449,10 @@ async def _booking(client: CalendlyClient, event_type: str, start: datetime, ema
     list_events = stream(alist_scheduled_events)
     try:
         events = [event async for event in list_events(client, organization=user.current_organization, **filters)]
+        all_seen = True
     except PermissionDeniedError:  # no admin: only the user's own events
         events = [event async for event in list_events(client, user=user, **filters)]
+        all_seen = False
     for event in events:
         if event.event_type == event_type and event.start_time == start:
             try:
@@ -424,7 +461,18 @@ async def _booking(client: CalendlyClient, event_type: str, start: datetime, ema
                         return invitee
             except NotFoundError:
                 continue
+    if not all_seen and not await _is_only_host(client, event_type, user):
+        raise UnconfirmedWriteError(
+            "The answer to a booking was lost, and this user may not see the event type's bookings",
+            method="POST",
+            path="/invitees",
+        )
     return None
+
+
+async def _is_only_host(client: CalendlyClient, event_type: str, user: User) -> bool:
+    its = await on_client(aget_event_type)(client, event_type)
+    return its.pooling_type is None and its.profile is not None and its.profile.owner == user.uri
 
 
 list_invitees = sync_twin(alist_invitees)

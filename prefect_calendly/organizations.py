@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Literal
 
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.endpoints import listing_task, sync_twin
 from prefect_calendly.identifiers import Reference, optional_uris
-from prefect_calendly.resource import Resource, check_choice, check_email
+from prefect_calendly.resource import Resource, Time, check_choice, check_email
 
 
 class MembershipUser(Resource):
@@ -23,8 +22,8 @@ class MembershipUser(Resource):
     timezone: str | None = None
     avatar_url: str | None = None
     locale: str | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
+    created_at: Time | None = None
+    updated_at: Time | None = None
 
 
 class OrganizationMembership(Resource):
@@ -34,8 +33,8 @@ class OrganizationMembership(Resource):
     role: Literal["owner", "admin", "user"] | str
     user: MembershipUser
     organization: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
 
 
 @listing_task("List organisation memberships")

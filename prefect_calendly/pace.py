@@ -9,43 +9,58 @@ import asyncio
 import hashlib
 import threading
 import time
+import weakref
 
 from prefect_calendly.errors import RateLimitedError
 
 # Whoever would have to wait longer is told so instead.
 LONGEST_WAIT_SECONDS = 300.0
+# After so long it is tried anew, whatever an answer said: one odd header must not close an account for good.
+_LONGEST_PAUSE_SECONDS = 3600.0
 
 # The gateway counts by its own clock, behind a network that can bunch requests up: stay a little below the limit.
 _SHARE_OF_RATE = 0.97
+_LATENESS_SECONDS = 0.005
 # A waiting request looks again this often, for an answer that comes in meanwhile can change how long it must wait.
 _LOOK_AGAIN_SECONDS = 0.5
 
 
 class Pace:
-    """An even pace of requests for one gateway key."""
+    """An even pace of requests for one gateway key: that of the slowest client in use."""
 
-    def __init__(self, requests_per_second: float) -> None:
-        self.requests_per_second = requests_per_second
+    def __init__(self) -> None:
+        self._users: weakref.WeakSet[Limiter] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._next_slot = 0.0
         self._paused_until = 0.0
 
+    def add(self, limiter: Limiter) -> None:
+        """Take a limiter's rate into account for as long as it lives."""
+        with self._lock:
+            self._users.add(limiter)
+
     def pause(self, seconds: float) -> None:
         """Let nobody go for that long: the gateway said so."""
         with self._lock:
-            self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+            self._paused_until = max(self._paused_until, time.monotonic() + min(seconds, _LONGEST_PAUSE_SECONDS))
 
     def paused_for(self) -> float:
         """Seconds for which nobody may go; 0 when the way is free."""
         return max(0.0, self._paused_until - time.monotonic())
 
-    def slot(self) -> float:
-        """Take the next free slot; return the seconds until it."""
+    def take(self) -> float:
+        """Take the slot that is due: 0 when taken, else the seconds until one is.
+
+        No slot is taken ahead of time: those who give up waiting would leave theirs unused.
+        """
         with self._lock:
             now = time.monotonic()
-            at = max(now, self._next_slot)
-            self._next_slot = at + 1 / (self.requests_per_second * _SHARE_OF_RATE)
-            return at - now
+            if now < self._next_slot:
+                return self._next_slot - now
+            slowest = min(limiter.requests_per_second for limiter in self._users)
+            # A few milliseconds of waking up late are caught up with.
+            self._next_slot = max(self._next_slot, now - _LATENESS_SECONDS) + 1 / (slowest * _SHARE_OF_RATE)
+            return 0.0
 
 
 class Quota:
@@ -86,21 +101,23 @@ class Quota:
             if remaining is not None and reset_seconds is not None:
                 # Those under way will be counted too; the last of them to be answered sets the figure right.
                 self._remaining = remaining - self._under_way
-                self._resets_at = time.monotonic() + reset_seconds
+                self._resets_at = time.monotonic() + min(reset_seconds, _LONGEST_PAUSE_SECONDS)
 
     def exhausted(self, seconds: float) -> None:
         """Note that the window is used up for that long."""
         with self._lock:
             self._remaining = 0
-            self._resets_at = max(self._resets_at, time.monotonic() + seconds)
+            self._resets_at = max(self._resets_at, time.monotonic() + min(seconds, _LONGEST_PAUSE_SECONDS))
 
 
 class Limiter:
     """Both limits of one account together; every request waits here before it is sent."""
 
-    def __init__(self, pace: Pace, quota: Quota) -> None:
+    def __init__(self, pace: Pace, quota: Quota, requests_per_second: float) -> None:
         self.pace = pace
         self.quota = quota
+        self.requests_per_second = requests_per_second
+        pace.add(self)
 
     async def wait(self) -> None:
         """Wait until a request may go, and count it; `quota.answered` must follow when it has ended.
@@ -109,7 +126,8 @@ class Limiter:
             RateLimitedError: The limit opens again only after minutes; nothing was sent.
         """
         while True:
-            await asyncio.sleep(self.pace.slot())
+            while until_slot := self.pace.take():  # noqa: ASYNC110  (it is the time that is waited for)
+                await asyncio.sleep(until_slot)
             wait = self.pace.paused_for() or self.quota.take()
             if not wait:
                 return
@@ -130,10 +148,9 @@ _registry_lock = threading.Lock()
 
 
 def limiter_for(base_url: str, api_key: str, connection_id: str | None, requests_per_second: float) -> Limiter:
-    """Return the process-wide limiter of an account; of several paces asked for one key the slowest holds."""
+    """Return a limiter that shares its state with all others of the same account in the process."""
     key = hashlib.sha256(f"{base_url}\n{api_key}".encode()).digest()
     connection = hashlib.sha256(key + (connection_id or "").encode()).digest()
     with _registry_lock:
-        pace = _paces.setdefault(key, Pace(requests_per_second))
-        pace.requests_per_second = min(pace.requests_per_second, requests_per_second)
-        return Limiter(pace, _quotas.setdefault(connection, Quota()))
+        pace, quota = _paces.setdefault(key, Pace()), _quotas.setdefault(connection, Quota())
+    return Limiter(pace, quota, requests_per_second)

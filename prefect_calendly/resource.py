@@ -6,9 +6,12 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+T = TypeVar("T")
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
 
@@ -20,6 +23,22 @@ class Resource(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+
+def _none_is_empty(value: Any) -> Any:
+    return () if value is None else value
+
+
+Items = Annotated[tuple[T, ...], BeforeValidator(_none_is_empty)]
+"""Members of a list that Calendly may also give as null."""
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+Time = Annotated[datetime, AfterValidator(_in_utc)]
+"""A time in an answer: always aware; Calendly's are in UTC, also where one does not say so."""
 
 
 @functools.cache

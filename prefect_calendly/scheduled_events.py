@@ -10,7 +10,16 @@ from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, sync_twin
 from prefect_calendly.errors import AlreadyCanceledError, BadRequestError, CalendlyError, InvalidAnswerError
 from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
-from prefect_calendly.resource import Resource, check_choice, check_email, check_order, check_sort, wire_time
+from prefect_calendly.resource import (
+    Items,
+    Resource,
+    Time,
+    check_choice,
+    check_email,
+    check_order,
+    check_sort,
+    wire_time,
+)
 
 LONGEST_REASON = 10_000
 
@@ -21,7 +30,7 @@ class Cancellation(Resource):
     canceled_by: str | None = None
     reason: str | None = None
     canceler_type: Literal["host", "invitee"] | str | None = None
-    created_at: datetime | None = None
+    created_at: Time | None = None
 
 
 class EventLocation(Resource):
@@ -63,16 +72,16 @@ class EventMembership(Resource):
     user: str
     user_email: str | None = None
     user_name: str | None = None
-    buffered_start_time: datetime | None = None
-    buffered_end_time: datetime | None = None
+    buffered_start_time: Time | None = None
+    buffered_end_time: Time | None = None
 
 
 class EventGuest(Resource):
     """Somebody whom an invitee brings along."""
 
     email: str
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
+    created_at: Time | None = None
+    updated_at: Time | None = None
 
 
 class CalendarEvent(Resource):
@@ -90,15 +99,15 @@ class ScheduledEvent(Resource):
     meeting_notes_plain: str | None = None
     meeting_notes_html: str | None = None
     status: Literal["active", "canceled"] | str
-    start_time: datetime
-    end_time: datetime
+    start_time: Time
+    end_time: Time
     event_type: str | None = None
     location: EventLocation | None = None
     invitees_counter: InviteesCounter
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
     event_memberships: tuple[EventMembership, ...]
-    event_guests: tuple[EventGuest, ...] = ()
+    event_guests: Items[EventGuest] = ()
     calendar_event: CalendarEvent | None = None
     cancellation: Cancellation | None = None
 
@@ -247,8 +256,8 @@ async def acancel_scheduled_event(
         cancellation = cancel_scheduled_event(credentials, events[0], reason="Office closed")
         ```
     """
-    if reason is not None and len(reason) > LONGEST_REASON:
-        raise ValueError(f"reason must have at most {LONGEST_REASON} characters, not {len(reason)}")
+    if reason is not None and (not isinstance(reason, str) or len(reason) > LONGEST_REASON):
+        raise ValueError(f"reason must be a text of at most {LONGEST_REASON} characters")
     uuid = uuid_of(event, "scheduled_events", "event")
     path = filled_path("/scheduled_events/{uuid}/cancellation", {"uuid": uuid})
 

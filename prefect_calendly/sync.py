@@ -26,5 +26,9 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, async_name: 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(call())
-    raise RuntimeError(f"`{name}` cannot run inside an event loop: use `await {async_name}(…)` in async code")
+        inside = False
+    else:
+        inside = True
+    if inside:
+        raise RuntimeError(f"`{name}` cannot run inside an event loop: use `await {async_name}(…)` in async code")
+    return asyncio.run(call())

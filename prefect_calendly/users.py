@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.endpoints import endpoint_task, sync_twin
 from prefect_calendly.identifiers import Reference, filled_path, uuid_of
-from prefect_calendly.resource import Resource
+from prefect_calendly.resource import Resource, Time
 
 
 class User(Resource):
@@ -20,8 +18,8 @@ class User(Resource):
     scheduling_url: str
     timezone: str
     avatar_url: str | None = None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
     current_organization: str
     resource_type: str = "User"
     locale: str | None = None

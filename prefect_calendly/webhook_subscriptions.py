@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable
-from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ from pydantic import SecretStr
 from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.endpoints import endpoint_task, listing_task, stream, sync_twin
 from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
-from prefect_calendly.resource import Resource, check_choice, check_sort
+from prefect_calendly.resource import Resource, Time, check_choice, check_sort
 
 WebhookScope = Literal["organization", "user", "group"]
 WebhookEvent = Literal[
@@ -41,9 +40,9 @@ class WebhookSubscription(Resource):
 
     uri: str
     callback_url: str
-    created_at: datetime
-    updated_at: datetime
-    retry_started_at: datetime | None = None
+    created_at: Time
+    updated_at: Time
+    retry_started_at: Time | None = None
     state: Literal["active", "disabled"] | str
     events: tuple[WebhookEvent | str, ...]
     scope: WebhookScope | str

@@ -125,6 +125,7 @@ def nothing_unknown(sandbox: Sandbox) -> Any:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeats follow at once; what is repeated stays as it is."""
     monkeypatch.setattr(client, "_backoff", lambda failures: 0.0)
+    monkeypatch.setattr(client, "_FIRST_BACKOFF_SECONDS", 0.0)
 
 
 def uri(collection: str, uuid: str) -> str:

@@ -4,8 +4,10 @@ answer is lost."""
 # ruff: noqa: F401, F811  (fixtures that are imported)
 
 import asyncio
+import contextlib
 import gc
 import logging
+import random
 import traceback
 import tracemalloc
 import weakref
@@ -49,6 +51,7 @@ FAULTS: dict[str, tuple[Reply, type[errors.CalendlyError]]] = {
     "424": (httpx.Response(424, json={"title": "External Calendar Error"}), errors.ExternalCalendarError),
     "truncated JSON": (httpx.Response(200, content=b'{"resource": {"ur'), errors.InvalidAnswerError),
     "HTML 200": (httpx.Response(200, html="<html>"), errors.InvalidAnswerError),
+    "JSON too deep": (httpx.Response(200, content=b"[" * 200_000), errors.InvalidAnswerError),
     "no UTF-8": (httpx.Response(200, content=b'{"a": "\xff"}'), errors.InvalidAnswerError),
     "broken encoding": (httpx.DecodingError("bad gzip"), errors.InvalidAnswerError),
     "read timeout": (httpx.ReadTimeout("slow"), errors.NetworkError),
@@ -250,6 +253,38 @@ def test_a_429_of_longer_than_five_minutes_is_raised_at_once_and_nobody_else_han
     assert virtual_time.now < 1
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        httpx.Response(429, headers={"X-RateLimit-Reset": "1790000000"}),
+        httpx.Response(429, headers={"X-RateLimit-Reset": "1790000000", "Retry-After": "1790000000"}),
+        httpx.Response(429, headers={"Retry-After": "1e300"}),
+        ok(**{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1790000000"}),
+        ok(**{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1e300"}),
+    ],
+    ids=["reset", "both", "retry-after", "remaining", "1e300"],
+)
+def test_an_odd_header_closes_an_account_for_no_more_than_an_hour(
+    reply: httpx.Response,
+    virtual_time: VirtualTime,
+) -> None:
+    server = Server(reply, ok())
+
+    async def story() -> None:
+        async with client_of(server) as client:
+            with contextlib.suppress(errors.RateLimitedError):
+                await client.request("GET", "/a")
+            await asyncio.sleep(3000)
+            with pytest.raises(errors.RateLimitedError, match="nothing was sent"):
+                await client.request("GET", "/a")
+            await asyncio.sleep(601)
+            await client.request("GET", "/a")
+
+    virtual_time.run(story())
+    assert len(server.requests) == 2
+    assert virtual_time.now < 3602
+
+
 def test_waiting_for_ones_turn_is_no_reason_to_give_up_at_the_first_429(virtual_time: VirtualTime) -> None:
     """The 400th second of a long fan-out is as good as the first."""
     count = 0
@@ -316,7 +351,7 @@ def test_headers_of_the_connections_host_say_nothing_about_calendlys_window(virt
 
 
 async def sixty(sandbox: Sandbox, requests_per_second: float) -> dict[str, int]:
-    """Under another name of the host than in other tests, for of all paces asked for the slowest holds."""
+    """Under another name of the host than in other tests, for the rate of their slowest living client holds."""
     url = sandbox.gateway_url.replace("127.0.0.1", "localhost")
     async with CalendlyClient(sandbox.api_key, gateway_url=url, requests_per_second=requests_per_second) as client:
         answers = await client.all(range(60), lambda _: client.request("GET", "/users/me"))
@@ -348,6 +383,54 @@ def test_a_cancelled_request_leaves_the_limiter_in_order(virtual_time: VirtualTi
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert client._limiter.quota._under_way == 0
+
+    virtual_time.run(story())
+
+
+async def test_however_many_requests_are_cancelled_an_open_client_stays_usable(sandbox: Sandbox) -> None:
+    """Cancelled at any moment: in the queue, while connecting, while the answer is awaited or read."""
+    sandbox.reset(gateway_rps=0, rate_limit_per_minute=0)
+    options: dict[str, Any] = {"gateway_url": sandbox.gateway_url, "requests_per_second": 10_000, "max_concurrency": 2}
+    moments = random.Random(3)
+
+    async with CalendlyClient(sandbox.api_key, **options) as client:
+
+        async def impatient() -> int:
+            try:
+                async with asyncio.timeout(moments.uniform(0, 0.01)):
+                    await client.request("GET", "/users/me")
+            except TimeoutError:
+                return 1
+            return 0
+
+        sandbox.fault("latency", seconds=0.003, times=100_000)
+        cancelled = 0
+        for _ in range(120):
+            cancelled += sum(await asyncio.gather(*(impatient() for _ in range(6))))
+        assert cancelled > 300
+        sandbox.clear_faults()
+        async with asyncio.timeout(10):
+            answers = await client.all(range(40), lambda _: client.request("GET", "/users/me"))
+        assert len(answers) == 40
+        assert client._limiter.quota._under_way == 0
+        assert client._slots._value == 2
+
+
+def test_a_client_that_is_gone_slows_nobody_down(virtual_time: VirtualTime) -> None:
+    async def seconds_for_ten(client: CalendlyClient) -> float:
+        await client.request("GET", "/a")
+        began = virtual_time.now
+        await asyncio.gather(*(client.request("GET", "/a") for _ in range(10)))
+        return virtual_time.now - began
+
+    async def story() -> None:
+        async with client_of(Server(ok()), api_key="gone", requests_per_second=10) as fast:
+            async with client_of(Server(ok()), api_key="gone", requests_per_second=1) as slow:
+                await slow.request("GET", "/a")
+                assert 10 <= await seconds_for_ten(fast) <= 10 / 0.95
+            del slow
+            gc.collect()
+            assert 1 <= await seconds_for_ten(fast) <= 1 / 0.95
 
     virtual_time.run(story())
 
@@ -455,6 +538,16 @@ def test_https_anywhere_and_http_within_the_private_network_pass(url: str) -> No
         "https://gateway.maton.ai:x",
         "https://[",
         "javascript:alert(1)",
+        "http://evil。example/x",
+        "http://evil．example/x",
+        "https://evil。example/x",
+        "https://gätewäy.maton.ai",
+        "http://löcalhost:8000",
+        "http://localhost.:8000/calendly",
+        "http://x.local.",
+        "http://127.0.0.1.",
+        "http://gateway.",
+        "https://gateway.maton.ai./calendly",
     ],
 )
 def test_other_base_urls_are_refused_by_name(url: str) -> None:
@@ -463,6 +556,12 @@ def test_other_base_urls_are_refused_by_name(url: str) -> None:
     assert "pass" not in str(caught.value)
     with pytest.raises(ValueError, match=r"^connections_url must"):
         CalendlyClient("key", connections_url=url or "x")
+
+
+@pytest.mark.parametrize("url", ["http://evil。example/x", "https://gateway.maton.ai./calendly", "http://localhost."])
+def test_other_spellings_of_a_host_are_refused_as_such(url: str) -> None:
+    with pytest.raises(ValueError, match="plain ASCII, without a dot at the end"):
+        checked_base_url(url, "gateway_url")
 
 
 @pytest.mark.parametrize("key", ["", " ", "\n", "a b", "a\nb", "schlüssel-1", "a\x00b", "a\r\nX-Evil: 1"])
@@ -494,6 +593,35 @@ def test_the_key_is_in_no_repr_log_or_traceback(caplog: pytest.LogCaptureFixture
     virtual_time.run(story())
     assert len(shown) > 30
     assert "very-secret-key" not in "".join(shown) + caplog.text
+
+
+REPEATED = "the-key-that-is-repeated"
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 418, 422, 429, 500])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": f"No such key: {REPEATED}"},
+        {"error": {"message": f"Invalid API key {REPEATED}"}},
+        {"title": REPEATED, "message": f"x{REPEATED}x"},
+        {"detail": [{"loc": [REPEATED], "msg": REPEATED}]},
+        {"message": "no", "details": [{"parameter": REPEATED, "message": "k", "code": REPEATED}]},
+        {"title": "Insufficient scope", "message": "no", "required_scopes": [REPEATED]},
+    ],
+)
+def test_a_key_that_the_server_repeats_is_in_no_error(
+    status: int,
+    body: dict[str, Any],
+    virtual_time: VirtualTime,
+) -> None:
+    server = Server(httpx.Response(status, json=body))
+    with pytest.raises(errors.CalendlyError) as caught:
+        virtual_time.run(send(server, "POST", api_key=REPEATED))
+    error = caught.value
+    shown = "".join([str(error), repr(error), *traceback.format_exception(error), repr(vars(error))])
+    assert REPEATED not in shown
+    assert error.status == status
 
 
 async def test_no_address_gets_into_the_log_by_way_of_httpx(caplog: pytest.LogCaptureFixture) -> None:
@@ -780,6 +908,45 @@ async def test_counting_requests_nests_and_does_not_leak() -> None:
     assert (outer.requests, inner.requests, outer.repeats) == (3, 2, 0)
 
 
+def test_what_waits_at_the_same_time_is_counted_once(virtual_time: VirtualTime) -> None:
+    async def story() -> None:
+        server = Server(*[ok()] * 11, httpx.Response(429, headers={"Retry-After": "20"}), ok())
+        async with client_of(server, requests_per_second=1) as client:
+            with count_requests() as outer:
+                await client.request("GET", "/a")
+                assert outer.seconds_waited == pytest.approx(0, abs=0.01)
+                await asyncio.sleep(100)  # nobody waits for a limit here
+                with count_requests() as inner:
+                    began = virtual_time.now
+                    await asyncio.gather(*(client.request("GET", "/a") for _ in range(10)))
+                    assert inner.seconds_waited == pytest.approx(virtual_time.now - began, abs=0.01)
+                    assert 9 <= inner.seconds_waited <= 9 / 0.95
+                await asyncio.sleep(100)
+                began = virtual_time.now
+                await asyncio.gather(client.request("GET", "/a"), client.request("GET", "/a"))
+                waited = outer.seconds_waited - inner.seconds_waited
+                assert waited == pytest.approx(virtual_time.now - began, abs=0.01)
+                assert 20 <= waited <= 24
+            assert (outer.requests, inner.requests, outer.repeats) == (14, 10, 1)
+
+    virtual_time.run(story())
+
+
+def test_a_cancelled_wait_is_counted_as_long_as_it_lasted(virtual_time: VirtualTime) -> None:
+    async def story() -> None:
+        async with client_of(Server(ok()), requests_per_second=0.1) as client:
+            await client.request("GET", "/a")
+            with count_requests() as meter:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(3):
+                        await asyncio.gather(*(client.request("GET", "/a") for _ in range(5)))
+                await asyncio.sleep(50)
+            assert meter.seconds_waited == pytest.approx(3, abs=0.01)
+            assert meter.requests == 0
+
+    virtual_time.run(story())
+
+
 # Writes that must not happen twice
 
 LOST = [
@@ -793,9 +960,16 @@ LOST = [
 class World:
     """A write that does as told, and a look at its effect."""
 
-    def __init__(self, *steps: Exception | str, effect_after: int | None = None, look: Exception | None = None) -> None:
+    def __init__(
+        self,
+        *steps: Exception | str,
+        effect_after: int | None = None,
+        seen_after: int = 0,
+        look: Exception | None = None,
+    ) -> None:
         self.steps = list(steps)
         self.effect_after = effect_after
+        self.seen_after = seen_after
         self.look_fails = look
         self.writes = self.looks = 0
 
@@ -808,6 +982,8 @@ class World:
 
     async def look_up(self) -> str | None:
         self.looks += 1
+        if self.looks <= self.seen_after:
+            return None
         if self.look_fails is not None:
             raise self.look_fails
         return "found" if self.effect_after is not None and self.writes >= self.effect_after else None
@@ -841,9 +1017,81 @@ def test_after_a_lost_answer_an_effect_that_is_not_there_is_tried_again(
     assert world.settle(virtual_time) == "done"
     assert (world.writes, world.looks) == (2, 1)
     world = World(lost)
-    with pytest.raises(type(lost)):
-        world.settle(virtual_time, looks=2)
-    assert (world.writes, world.looks) == (3, 6)
+    with pytest.raises(type(lost)) as caught:
+        world.settle(virtual_time)
+    assert caught.value is lost
+    assert (world.writes, world.looks) == (3, 3)
+    assert virtual_time.now <= 3
+
+
+@pytest.mark.parametrize("lost", LOST, ids=lambda lost: type(lost).__name__)
+@pytest.mark.parametrize(("seen_after", "seconds"), [(0, 0), (1, 1), (2, 3), (3, 7), (4, 15)])
+def test_what_must_not_be_repeated_is_looked_for_until_it_turns_up(
+    lost: Exception,
+    seen_after: int,
+    seconds: float,
+    virtual_time: VirtualTime,
+) -> None:
+    world = World(lost, effect_after=1, seen_after=seen_after)
+    assert world.settle(virtual_time, repeat=False) == "found"
+    assert (world.writes, world.looks) == (1, seen_after + 1)
+    assert virtual_time.now == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.parametrize("lost", LOST, ids=lambda lost: type(lost).__name__)
+def test_what_must_not_be_repeated_and_never_turns_up_is_unconfirmed(
+    lost: Exception,
+    virtual_time: VirtualTime,
+) -> None:
+    world = World(lost, "made twice")
+    with pytest.raises(errors.UnconfirmedWriteError, match="not there so far") as caught:
+        world.settle(virtual_time, repeat=False)
+    assert str(lost).split(".")[0] in str(caught.value)
+    assert "Look at the calendar" in str(caught.value)
+    assert (world.writes, world.looks) == (1, 5)
+    assert virtual_time.now == pytest.approx(15, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ConflictError("there"),
+        errors.SlotFilledError("somebody else's"),
+        errors.NetworkError("no", maybe_sent=False),
+        errors.InvalidAnswerError("redirect", status=302),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_refusal_of_what_must_not_be_repeated_is_just_that(error: Exception, virtual_time: VirtualTime) -> None:
+    world = World(error, "made", effect_after=1)
+    with pytest.raises(type(error)) as caught:
+        world.settle(virtual_time, repeat=False)
+    assert caught.value is error
+    assert (world.writes, world.looks) == (1, 0)
+    assert virtual_time.now == 0
+
+
+@pytest.mark.parametrize("seen_after", [0, 1, 4])
+def test_when_a_look_for_what_must_not_be_repeated_fails_nobody_knows(
+    seen_after: int,
+    virtual_time: VirtualTime,
+) -> None:
+    world = World(
+        errors.ServerError("lost 500", status=500, method="POST", path="/invitees"),
+        effect_after=1,
+        seen_after=seen_after,
+        look=errors.PermissionDeniedError("look 403", status=403),
+    )
+    with pytest.raises(errors.UnconfirmedWriteError, match=r"lost 500.*look 403") as caught:
+        world.settle(virtual_time, repeat=False)
+    assert (caught.value.method, caught.value.path) == ("POST", "/invitees")
+    assert (world.writes, world.looks) == (1, seen_after + 1)
+
+
+def test_what_works_at_once_needs_no_look_even_if_it_must_not_be_repeated(virtual_time: VirtualTime) -> None:
+    world = World("done")
+    assert world.settle(virtual_time, repeat=False) == "done"
+    assert (world.writes, world.looks, virtual_time.now) == (1, 0, 0)
 
 
 def test_a_refusal_after_a_lost_answer_may_mean_that_it_is_done(virtual_time: VirtualTime) -> None:

@@ -118,7 +118,19 @@ def test_waiting_has_an_end_and_looks_in_the_rhythm_asked_for(virtual_time: Virt
 
 
 @pytest.mark.usefixtures("no_pauses")
-@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error_after", "truncated_body", "html_502"])
+@pytest.mark.parametrize("kind", ["drop_before", "html_502"])
+async def test_a_connection_that_may_be_made_late_is_not_asked_for_twice(
+    kind: str, credentials: CalendlyCredentials, sandbox: Sandbox
+) -> None:
+    sandbox.fault(kind, method="POST", route="/connections")
+    with pytest.raises(errors.UnconfirmedWriteError):
+        await acreate_connection.fn(credentials)
+    assert known(sandbox) == ALL
+    assert sandbox.stats()["by_route"]["POST /connections"] == 1
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("kind", ["drop_after", "error_after", "truncated_body"])
 async def test_however_the_answer_is_lost_one_connection_is_made(
     kind: str, credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:

@@ -256,6 +256,22 @@ async def test_with_calendly_itself_check_asks_for_no_connection(monkeypatch: py
 # Inside Prefect
 
 
+async def test_what_comes_from_the_environment_is_not_stored_but_read_where_the_flow_runs(
+    prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATON_API_KEY", "key-of-here")
+    monkeypatch.setenv("MATON_GATEWAY_URL", "http://127.0.0.1:8321/calendly")
+    here = CalendlyCredentials(connection_id=CONNECTION)
+    assert here.api_key.get_secret_value() == "key-of-here"
+    await here.asave("from-environment", overwrite=True)
+    monkeypatch.setenv("MATON_API_KEY", "key-of-there")
+    monkeypatch.delenv("MATON_GATEWAY_URL")
+    there = await CalendlyCredentials.aload("from-environment")
+    assert there.api_key.get_secret_value() == "key-of-there"
+    assert there.gateway_url == "https://gateway.maton.ai/calendly"
+    assert there.connection_id == CONNECTION
+
+
 async def test_saved_and_loaded_it_works_and_the_key_is_nowhere_in_clear(
     prefect_server: None, sandbox: Sandbox
 ) -> None:

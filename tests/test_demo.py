@@ -1,10 +1,13 @@
 """The demo does what it says, and leaves the key nowhere: not in its output, its files, or Prefect's database."""
 
 import base64
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -60,3 +63,32 @@ def test_the_live_demo_without_a_key_says_what_to_do(tmp_path: Path) -> None:
     done = run_demo(tmp_path, "--gateway", "live")
     assert done.returncode == 2
     assert "MATON_API_KEY" in done.stderr
+
+
+def test_ctrl_c_ends_it_at_once_and_leaves_no_process_behind(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "flows.demo", "--home", str(tmp_path / "home"), "--events", "40"]
+    with log.open("w") as output:
+        demo = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
+    try:
+        while "Starting temporary server" not in log.read_text() and demo.poll() is None:
+            time.sleep(0.1)
+        os.killpg(demo.pid, signal.SIGINT)
+        assert demo.wait(timeout=60) == 128 + signal.SIGINT
+        assert "Stopped" in log.read_text()
+        deadline = time.monotonic() + 30
+        while _is_there(demo.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not _is_there(demo.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(demo.pid, signal.SIGKILL)
+
+
+def _is_there(group: int) -> bool:
+    """Whether any process of a group is still there."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prefect_calendly import errors
-from prefect_calendly.errors import CalendlyError, error_for_answer, mask
+from prefect_calendly.errors import CalendlyError, error_for_answer, mask, printable
 
 
 def answered(status: int, body: Any, *, path: str = "/users/me", method: str = "GET", **more: Any) -> CalendlyError:
@@ -26,6 +26,11 @@ CASES: list[tuple[int, Any, type[CalendlyError]]] = [
     (400, {"message": "No active calendly connection found"}, errors.NoConnectionError),
     (400, {"error": {"message": "Connection x is not active"}}, errors.NoConnectionError),
     (412, {"message": "A connection is required"}, errors.NoConnectionError),
+    (400, {"message": "Connection reset by upstream"}, errors.BadRequestError),
+    (400, {"message": "connection timed out"}, errors.BadRequestError),
+    (400, {"message": "The upstream reset the connection"}, errors.BadRequestError),
+    (400, {"message": "upstream disconnect/reset before headers: connection termination"}, errors.BadRequestError),
+    (400, b"[" * 200_000, errors.BadRequestError),
     (400, calendly("Your calendar connection is broken", "Invalid Argument"), errors.BadRequestError),
     (422, {"detail": [{"loc": ["query", "limit"], "msg": "not a number"}]}, errors.BadRequestError),
     (401, {"error": {"message": "Invalid or missing API key"}}, errors.GatewayKeyError),
@@ -96,6 +101,29 @@ def test_all_body_shapes_are_read(body: Any, words: str) -> None:
     assert str(answered(400, body)).startswith(f"{words} (400")
 
 
+def test_the_reason_is_the_text_without_the_hint() -> None:
+    error = answered(404, calendly("The words.", "The title", details=[{"parameter": "p", "message": "no"}]))
+    assert error.reason == "The title: The words. [p: no] (404 GET /users/me, request req-1)"
+    assert str(error) == f"{error.reason}. {error.hint}"
+    assert answered(418, {"message": "no"}).reason == "no (418 GET /users/me, request req-1)"
+    assert CalendlyError("bare", hint="").reason == str(CalendlyError("bare", hint="")) == "bare"
+    assert CalendlyError("bare", hint="Do this.").reason == "bare"
+
+
+def test_a_path_that_the_gateway_does_not_know_points_at_the_two_addresses() -> None:
+    hint = answered(404, {"detail": "Not Found"}).hint
+    assert "gateway_url" in hint
+    assert "connections_url" in hint
+    for body in (
+        calendly("Not Found", "Resource Not Found"),
+        {"message": "Not Found"},
+        {"detail": "Not Found", "message": "no"},
+        ["detail"],
+    ):
+        assert answered(404, body).hint == errors.NotFoundError.hint
+    assert answered(409, {"detail": "Not Found"}).hint == errors.ConflictError.hint
+
+
 def test_details_name_parameter_and_code() -> None:
     details = [
         {"parameter": "event.start_time", "message": "That start time has been filled", "code": "already_filled"},
@@ -156,6 +184,48 @@ def test_addresses_and_secrets_are_masked_everywhere(text: str, secret: str) -> 
     error = answered(400, {"title": text, "message": text, "details": details})
     for shown in (str(error), repr(error), repr(error.details), repr(vars(error))):
         assert secret not in shown
+    body = json.dumps(calendly("No.", "Insufficient scope", required_scopes=[text])).encode()
+    error = error_for_answer(403, body, method="GET", path="/a", request_id=text)
+    assert isinstance(error, errors.InsufficientScopeError)
+    for shown in (str(error), repr(error), repr(vars(error))):
+        assert secret not in shown
+
+
+ODD = "a\x00b\x1b[2J\x7fc\x9b\u200bd\u202ee\ufefff\ud800g\U000e0041h"
+
+
+@pytest.mark.parametrize("show", [printable, mask])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (ODD, "ab[2Jcdefgh"),
+        ("two\nlines\r\nand\tmore\x0b\x0c\x85\u2028\u2029end", "two lines and more end"),
+        ("  around \n", "around"),
+        ("Jörg Müller 王 🎉 é", "Jörg Müller 王 🎉 é"),
+        ("", ""),
+    ],
+)
+def test_a_text_is_one_line_without_what_a_terminal_would_obey(show: Any, text: str, shown: str) -> None:
+    assert show(text) == shown
+
+
+def test_control_characters_do_not_hide_a_secret() -> None:
+    assert mask("bob\u200b.smith@exa\x00mple.com") == "***@example.com"
+    assert mask("Bearer\nabc123") == "Bearer ***"
+
+
+def test_no_control_character_of_an_answer_gets_into_an_error() -> None:
+    details = [{"parameter": ODD, "message": ODD, "code": ODD}]
+    body = {"title": ODD, "message": f"{ODD}\n{ODD}", "details": details, "required_scopes": [ODD, "x\ny"]}
+    for status in (400, 403, 404, 429, 500):
+        error = error_for_answer(status, json.dumps(body).encode(), method="GET", path="/a", request_id=f"r{ODD}")
+        parts = [str(error), error.title or "", error.message, error.request_id or "", *error.args]
+        parts += [part or "" for detail in error.details for part in (detail.message, detail.parameter, detail.code)]
+        parts += getattr(error, "required_scopes", ())
+        assert all(part.isprintable() for part in parts)
+        "".join(parts).encode()  # no lone surrogate: what is logged can be written
+        assert "ab[2Jcdefgh" in str(error)
+        assert error.request_id == "rab[2Jcdefgh"
 
 
 def test_a_text_without_secrets_stays_as_it_is() -> None:

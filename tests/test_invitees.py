@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401  (fixtures that are imported)
 
+import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -287,7 +288,7 @@ async def test_the_route_of_the_order_books_the_same(
     for free, answer in zip(slots, answers, strict=False):
         values = booking(free.start_time, location={"kind": "zoom"}, questions_and_answers=[answer])
         with nothing_unknown(sandbox):
-            invitee = await acreate_invitee.fn(credentials, EVENT_TYPE, **values, route="order")
+            invitee = await acreate_invitee.fn(credentials, EVENT_TYPE, **values, route="event_type")
         assert (invitee.email, invitee.timezone) == ("Kim@example.com", "Europe/Berlin")
         assert invitee.questions_and_answers[0].question == "What would you like to discuss?"
     assert sandbox.stats()["by_route"]["POST /event_types/{uuid}/invitees"] == 2
@@ -319,20 +320,12 @@ async def test_a_free_plan_is_told_so(sandbox: Sandbox) -> None:
         await acreate_invitee.fn(credentials_for(sandbox), EVENT_TYPE, **booking(sandbox.clock() + timedelta(days=1)))
 
 
-LOST = [
-    "drop_before",
-    "drop_after",
-    "reset",
-    "error_after",
-    "server_error",
-    "html_502",
-    "truncated_body",
-    "malformed_json",
-]
+LOST = ["drop_after", "error_after", "truncated_body", "malformed_json"]
+NOT_DONE = ["drop_before", "reset", "server_error", "html_502"]
 
 
 @pytest.mark.usefixtures("no_pauses")
-@pytest.mark.parametrize("route", ["official", "order"])
+@pytest.mark.parametrize("route", ["official", "event_type"])
 @pytest.mark.parametrize("kind", LOST)
 async def test_however_the_answer_is_lost_nobody_gets_a_second_meeting(
     kind: str, route: str, slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
@@ -343,6 +336,49 @@ async def test_however_the_answer_is_lost_nobody_gets_a_second_meeting(
     assert [item["uri"] for item in bookings(sandbox)] == [invitee.uri]
     assert sandbox.stats()["writes"] == {"booking": 1}
     assert sandbox.stats()["unknown_parameters"] == []
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("kind", NOT_DONE)
+async def test_a_booking_that_is_not_found_is_not_sent_again_for_it_may_still_come(
+    kind: str, slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
+) -> None:
+    sandbox.fault(kind, method="POST", route=BOOKING)
+    with pytest.raises(errors.UnconfirmedWriteError, match="not there so far"):
+        await acreate_invitee.fn(credentials, EVENT_TYPE, **booking(slot))
+    assert sandbox.stats()["by_route"][f"POST {BOOKING}"] == 1
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_who_may_not_see_the_hosts_events_is_told_that_nobody_knows(sandbox: Sandbox) -> None:
+    plain = credentials_for(sandbox)
+    (workshop,) = [item for item in await alist_event_types.fn(plain, user=ALICE) if item.name == "Workshop"]
+    start = sandbox.clock() + timedelta(days=2)
+    slots = await alist_available_times.fn(plain, workshop, start_time=start, end_time=start + timedelta(days=9))
+    user = sandbox.add_user("Uma Plain", role="user")["uri"]
+    sandbox.set_connection("21fd90f9-5935-43cd-b6c8-bde9d915ca80", user=user)
+    sandbox.fault("drop_after", method="POST", route=BOOKING)
+    with pytest.raises(errors.UnconfirmedWriteError, match="may not see"):
+        await acreate_invitee.fn(plain, workshop, **booking(slots[3].start_time))
+    assert sandbox.stats()["writes"] == {"booking": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tracking": {"utm_sorce": "news"}}, "tracking has an unknown member 'utm_sorce'"),
+        ({"tracking": Tracking.model_validate({"utm_sorce": "news"})}, "tracking has an unknown member"),
+        ({"questions_and_answers": [{"question": "?", "answer": "!"}]}, "questions_and_answers: position"),
+        ({"location": "zoom_conference"}, "location must be a mapping"),
+    ],
+)
+async def test_what_is_misspelt_is_an_error_and_not_dropped(
+    change: dict[str, Any], words: str, slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
+) -> None:
+    sandbox.reset_stats()
+    with pytest.raises(ValueError, match=re.escape(words)):
+        await acreate_invitee.fn(credentials, EVENT_TYPE, **{**booking(slot), **change})
+    assert sandbox.stats()["requests"] == 0
 
 
 @pytest.mark.usefixtures("no_pauses")
@@ -371,8 +407,9 @@ async def test_an_invitee_who_has_cancelled_there_is_not_taken_for_the_booking(
     people = [{"email": values["email"], "status": "canceled"}, {"email": "other@example.com"}]
     sandbox.add_event(values["start_time"], event_type=workshop.uri, invitees=people)
     sandbox.fault("drop_before", method="POST", route=BOOKING)
-    invitee = await acreate_invitee.fn(credentials, workshop, **values)
-    assert [item["uri"] for item in bookings(sandbox)] == [invitee.uri]
+    with pytest.raises(errors.UnconfirmedWriteError, match="not there so far"):
+        await acreate_invitee.fn(credentials, workshop, **values)
+    assert bookings(sandbox) == []
 
 
 @pytest.mark.usefixtures("no_pauses")
@@ -405,7 +442,7 @@ async def test_an_event_of_another_type_at_that_time_is_not_taken_for_the_bookin
     (other,) = [item.uri for item in types if item.name == "Paid Consultation"]
     sandbox.add_event(slot, event_type=other, invitees=[{"email": "kim@example.com"}])
     sandbox.fault("drop_before", method="POST", route=BOOKING)
-    with pytest.raises(errors.SlotFilledError):
+    with pytest.raises(errors.UnconfirmedWriteError, match="not there so far"):
         await acreate_invitee.fn(credentials, EVENT_TYPE, **booking(slot))
     assert bookings(sandbox) == []
 
@@ -447,8 +484,8 @@ GUESTS = [f"guest{number}@example.com" for number in range(11)]
         ({"location": {"kind": "physical"}}, "location of kind 'physical' needs 'location' too"),
         ({"questions_and_answers": [{"question": "Why?", "answer": "So"}]}, "position"),
         ({"questions_and_answers": [{"question_uuid": "Q", "answer": "So"}]}, "question"),
-        ({"questions_and_answers": [{"answer": "So"}], "route": "order"}, "question_uuid"),
-        ({"route": "scenic"}, "route must be one of official, order, not 'scenic'"),
+        ({"questions_and_answers": [{"answer": "So"}], "route": "event_type"}, "question_uuid"),
+        ({"route": "scenic"}, "route must be one of official, event_type, not 'scenic'"),
         ({"event_type": uri("users", "X")}, "event_type must be a event_types URI"),
     ],
 )

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     try:
         listener, url = listen(given["host"], given["port"])
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         print(f"cannot listen on {given['host']}:{given['port']}: {error}", file=sys.stderr)  # noqa: T201
         return 1
     with listener:

@@ -406,22 +406,23 @@ def test_a_table_of_something_else_is_read_as_nothing(data: Any) -> None:
     assert open_slots_of_table(data) == {}
 
 
-def test_the_key_is_that_of_the_request_not_of_its_day_or_its_spelling() -> None:
+def test_the_key_is_that_of_the_request_not_of_today_or_its_spelling() -> None:
     base = DigestRequest(hosts=("B", "A"))
     key = artifact_key("u", base)
     assert key.startswith("availability-digest-")
     assert set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    assert artifact_key("u", DigestRequest(hosts=(f"{API}/users/A", "B"), first_day=tomorrow, notify="a/b")) == key
+    assert artifact_key("u", DigestRequest(hosts=(f"{API}/users/A", "B"), notify="a/b")) == key
     others = [
         artifact_key("v", base),
         artifact_key("u", DigestRequest(hosts=("A",))),
         artifact_key("u", DigestRequest(scope="organization")),
+        artifact_key("u", DigestRequest(hosts=("B", "A"), first_day=tomorrow)),
         artifact_key("u", DigestRequest(hosts=("B", "A"), days=6)),
         artifact_key("u", DigestRequest(hosts=("B", "A"), timezone="Europe/Berlin")),
         artifact_key("u", DigestRequest(hosts=("B", "A"), event_types=("T",))),
     ]
-    assert len({key, *others}) == 7
+    assert len({key, *others}) == 8
 
 
 # What is shown

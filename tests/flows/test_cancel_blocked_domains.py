@@ -41,7 +41,7 @@ from prefect_calendly.endpoints import on_client
 from prefect_calendly.errors import GatewayKeyError, RoleRequiredError, ServerError
 from prefect_calendly.invitees import Invitee
 from prefect_calendly.sandbox import Sandbox
-from prefect_calendly.scheduled_events import ScheduledEvent
+from prefect_calendly.scheduled_events import ScheduledEvent, alist_scheduled_events
 from tests.conftest import credentials_for
 from tests.flows.conftest import ALICE, ORGANIZATION, RECORDER, World, artifact, uuid_of
 
@@ -97,6 +97,8 @@ def action_for(email: str, *domains: str, own: tuple[str, ...] = (), **members: 
         ("eve@xn--bcher-kva.example", "bücher.example"),
         ("eve@SHOP.BÜCHER.EXAMPLE", "bücher.example"),
         ("eve@under_score.blocked.example", "blocked.example"),
+        ("eve@under_score.bücher.example", "xn--bcher-kva.example"),
+        ("eve@-x.ｂlocked.example。", "blocked.example"),
         ("eve@\N{CROSS MARK}.Blocked.example", "blocked.example"),
         ("odd@name@blocked.example", "blocked.example"),
     ],
@@ -451,6 +453,47 @@ async def test_an_answer_lost_after_the_cancellation_counts_once(
 # Over HTTP and through Prefect: the flow
 
 through_prefect = pytest.mark.usefixtures("prefect_server")
+
+
+@through_prefect
+async def test_a_listing_that_repeats_an_event_counts_and_cancels_it_once(
+    sandbox: Sandbox, credentials: CalendlyCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_booking(sandbox, BAD)
+
+    async def twice(*arguments: Any, **filters: Any) -> list[Any]:
+        return 2 * await alist_scheduled_events(*arguments, **filters)
+
+    monkeypatch.setattr(module, "alist_scheduled_events", twice)
+    report = await cancel_blocked_domains(credentials, everything(max_cancellations=1_000), dry_run=False)
+    assert report.to_cancel == report.canceled == len(set(report.canceled_events)) == posts(sandbox) > 0
+
+
+@through_prefect
+async def test_a_start_that_has_grown_old_does_not_count_what_has_begun(
+    sandbox: Sandbox, credentials: CalendlyCredentials
+) -> None:
+    old = sandbox.clock() - timedelta(days=20)
+    report = await cancel_blocked_domains(credentials, everything(starting_at=old, horizon_days=80))
+    assert (report.to_cancel, report.events_checked) == await _of_now(credentials, 60)
+    with pytest.raises(ValueError, match="lies in the past"):
+        await cancel_blocked_domains(credentials, everything(starting_at=old, horizon_days=5))
+
+
+async def _of_now(credentials: CalendlyCredentials, days: int) -> tuple[int, int]:
+    report = await cancel_blocked_domains(credentials, everything(horizon_days=days))
+    return report.to_cancel, report.events_checked
+
+
+@through_prefect
+async def test_prefect_does_not_log_the_parameters_when_one_is_wrong(
+    credentials: CalendlyCredentials, run_logs: list[str]
+) -> None:
+    policy = {"blocked_domains": ["spam.example"], "allowed_emails": ["jane.secret@example.com"], "typo": 1}
+    with pytest.raises(ParameterTypeError, match="typo"):
+        await cancel_blocked_domains(credentials, policy)  # type: ignore[arg-type]
+    assert any("the error says which parameter" in line for line in run_logs)
+    assert "jane.secret" not in "".join(run_logs)
 
 
 @through_prefect
