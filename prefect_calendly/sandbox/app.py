@@ -39,7 +39,7 @@ class Stats:
         self.writes: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.unknown: dict[str, None] = {}  # an ordered set
-        self.max_in_flight = 0
+        self.in_flight = self.max_in_flight = 0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -56,7 +56,6 @@ class Stats:
 class App:
     def __init__(self, options: Options) -> None:
         self.started_with = options
-        self.in_flight = 0
         self._sleepers: set[asyncio.Future[None]] = set()
         self._control: ASGIApp = control_app(self)
         self.reset(options)
@@ -74,8 +73,9 @@ class App:
         if path == "/_sandbox" or path.startswith("/_sandbox/"):
             await self._control(scope, receive, send)
             return
-        self.in_flight += 1
-        self.stats.max_in_flight = max(self.stats.max_in_flight, self.in_flight)
+        stats = self.stats  # a request that outlives a reset does not count in the new figures
+        stats.in_flight += 1
+        stats.max_in_flight = max(stats.max_in_flight, stats.in_flight)
         try:
             body = b""
             while True:
@@ -86,7 +86,7 @@ class App:
             answer, hits = self._answer(scope["method"], path, scope, body)
             await self._deliver(answer, hits, scope, receive, send)
         finally:
-            self.in_flight -= 1
+            stats.in_flight -= 1
 
     # What the answer is
 
