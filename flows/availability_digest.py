@@ -18,7 +18,7 @@ from prefect import flow
 from prefect.artifacts import Artifact, acreate_markdown_artifact, acreate_table_artifact
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from flows.common import BlockReference, Parameters, ZoneName, cell, markdown_table, notify
+from flows.common import BlockReference, Parameters, ZoneName, cell, counted, markdown_table, notify
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.availability import (
     AvailabilitySchedule,
@@ -580,9 +580,9 @@ def compare(digest: Digest, previous: Mapping[str, Mapping[str, int]], since: da
 def headline(digest: Digest) -> str:
     """Return the digest in one line."""
     return (
-        f"{_count(len(digest.hosts), 'host')}, {_count(len(digest.days), 'day')} from {_day(digest.days[0])} "
-        f"{digest.days[0].year} ({digest.timezone}): {_count(digest.open_slots, 'open slot')}, "
-        f"{_count(len(digest.nothing_open), 'host')} with nothing open"
+        f"{counted(len(digest.hosts), 'host')}, {counted(len(digest.days), 'day')} from {_day(digest.days[0])} "
+        f"{digest.days[0].year} ({digest.timezone}): {counted(digest.open_slots, 'open slot')}, "
+        f"{counted(len(digest.nothing_open), 'host')} with nothing open"
     )
 
 
@@ -593,8 +593,8 @@ def changes_in_words(changes: Changes | None) -> str:
     if not (changes.closed or changes.reopened or changes.moved):
         return "No changes."
     return (
-        f"{_count(len(changes.closed), 'host')} with nothing open any more, {len(changes.reopened)} open again, "
-        f"{_count(len(changes.moved), 'host')} with other numbers of open slots."
+        f"{counted(len(changes.closed), 'host')} with nothing open any more, {len(changes.reopened)} open again, "
+        f"{counted(len(changes.moved), 'host')} with other numbers of open slots."
     )
 
 
@@ -660,7 +660,7 @@ def digest_markdown(digest: Digest, changes: Changes | None, table_key: str, met
     if digest.problems:
         lines += ["", "## Could not be read", ""]
         lines += _some(f"{problem.what}: {problem.why}" for problem in digest.problems)
-    cost = f"{_count(meter.requests, 'request')}, {meter.repeats} of them repeats, {meter.seconds_waited:.1f} s waited"
+    cost = f"{counted(meter.requests, 'request')}, {meter.repeats} of them repeats, {meter.seconds_waited:.1f} s waited"
     return "\n".join([*lines, "", f"Cost: {cost}.", ""])
 
 
@@ -688,10 +688,6 @@ def _some(texts: Iterable[str], ending: str = "") -> list[str]:
     every = list(texts)
     lines = [f"- {cell(text)}{ending}" for text in every[:_SHOWN_HOSTS]]
     return lines if len(every) <= _SHOWN_HOSTS else [*lines, f"- and {len(every) - _SHOWN_HOSTS} more{ending}"]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _hours(length: timedelta) -> float:
@@ -910,11 +906,11 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
     await acreate_table_artifact(table_rows(digest), key=table_key, description=title)
     message = f"{title}. {changes_in_words(changes)}"
     if digest.problems:
-        message += f" {_count(len(digest.problems), 'thing')} could not be read."
+        message += f" {counted(len(digest.problems), 'thing')} could not be read."
     failure = await notify(request.notify, "Availability digest", message)
     if digest.problems and (not offers or (every and not _values(slots))):
         raise DigestUnreadableError(
-            f"No open slots could be read: {_count(len(digest.problems), 'problem')}, the first: "
+            f"No open slots could be read: {counted(len(digest.problems), 'problem')}, the first: "
             f"{digest.problems[0].why} All are listed in the artifact {key}."
         )
     return DigestReport(

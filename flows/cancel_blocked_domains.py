@@ -20,6 +20,7 @@ from flows.common import (
     Parameters,
     cell,
     comparable_domain,
+    counted,
     mask_email,
     normal_domain,
     notify,
@@ -466,7 +467,7 @@ class _Run:
         }
 
     def headline(self) -> str:
-        count = _events(len(self.of("cancel")))
+        count = counted(len(self.of("cancel")), "event")
         if self.dry_run:
             return f"DRY RUN: {count} would be canceled, nothing was changed"
         if self.over_cap:
@@ -475,7 +476,7 @@ class _Run:
             return f"About to cancel {count}"
         report = self.report()
         problems = report.failed + report.unreadable
-        return f"{_events(report.canceled)} canceled" + (f", {problems} FAILED" if problems else "")
+        return f"{counted(report.canceled, 'event')} canceled" + (f", {problems} FAILED" if problems else "")
 
     def summary(self) -> str:
         policy, report = self.policy, self.report()
@@ -483,14 +484,14 @@ class _Run:
         whose = "the organisation" if policy.scope == "organization" else "the current user"
         sections = {
             "Looked at": [
-                f"{_events(self.checked)} of {whose}",
+                f"{counted(self.checked, 'event')} of {whose}",
                 f"from {self.since.astimezone(own):%Y-%m-%d %H:%M} to {self.until.astimezone(own):%Y-%m-%d %H:%M} "
                 f"({own.key})",
                 f"{len(policy.blocked_domains)} blocked domains: {_some(policy.blocked_domains)}"
                 + (", with subdomains" if policy.include_subdomains else ""),
             ],
             "Decided": [
-                f"{_events(report.events_matched)} with somebody of a blocked domain",
+                f"{counted(report.events_matched, 'event')} with somebody of a blocked domain",
                 f"{report.to_cancel} to cancel (cap {policy.max_cancellations})",
                 f"{report.reported} only to report: others have booked them too",
             ],
@@ -537,10 +538,6 @@ class _Run:
         rows: list[dict[str, Any]] = [self.row(decision) for decision in self.decisions]
         await acreate_table_artifact(key=DECISIONS_KEY, table=rows, description=self.headline())
         await acreate_markdown_artifact(key=SUMMARY_KEY, markdown=self.summary(), description=self.headline())
-
-
-def _events(count: int) -> str:
-    return f"{count} event{'' if count == 1 else 's'}"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
@@ -629,12 +626,12 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
                 run.decisions.append(decision)
     if dry_run and run.over_cap:
         run.warnings.append(
-            f"A real run would cancel nothing: {_events(len(run.of('cancel')))} to cancel, and max_cancellations is "
-            f"{policy.max_cancellations}."
+            f"A real run would cancel nothing: {counted(len(run.of('cancel')), 'event')} to cancel, and "
+            f"max_cancellations is {policy.max_cancellations}."
         )
     logger.info(
         "%s checked: %s to cancel, %s only to report, %s could not be checked",
-        *(_events(run.checked), *(len(run.of(action)) for action in ("cancel", "report", "unknown"))),
+        *(counted(run.checked, "event"), *(len(run.of(action)) for action in ("cancel", "report", "unknown"))),
     )
     for warning in run.warnings:
         logger.warning("%s", warning)
@@ -659,20 +656,20 @@ async def _ended(run: _Run) -> CancelReport:
     get_run_logger().info("%s; %s requests", run.headline(), report.requests)
     problems = report.failed + report.unreadable
     if report.to_cancel or problems:
-        body = f"{_events(report.events_checked)} checked. See the artifact {SUMMARY_KEY} of this flow run."
+        body = f"{counted(report.events_checked, 'event')} checked. See the artifact {SUMMARY_KEY} of this flow run."
         await notify(policy.notify, f"Blocked domains: {run.headline()}", body)
     if run.over_cap and not run.dry_run:
         raise TooManyCancellationsError(
-            f"{_events(report.to_cancel)} to cancel, but max_cancellations is {policy.max_cancellations}: none was "
-            f"canceled. Read the artifact {DECISIONS_KEY}; then raise max_cancellations, or lower horizon_days, or "
-            "correct blocked_domains.",
+            f"{counted(report.to_cancel, 'event')} to cancel, but max_cancellations is {policy.max_cancellations}: "
+            f"none was canceled. Read the artifact {DECISIONS_KEY}; then raise max_cancellations, or lower "
+            "horizon_days, or correct blocked_domains.",
             report,
         )
     if problems:
         raise CancellationsFailedError(
-            f"{report.failed} of {_events(report.to_cancel)} could not be canceled, {report.unreadable} could not be "
-            f"checked; {report.canceled} canceled. The artifact {SUMMARY_KEY} says why. Run the flow again: it does "
-            "only what is left.",
+            f"{report.failed} of {counted(report.to_cancel, 'event')} could not be canceled, {report.unreadable} could "
+            f"not be checked; {report.canceled} canceled. The artifact {SUMMARY_KEY} says why. Run the flow again: it "
+            "does only what is left.",
             report,
         )
     return report

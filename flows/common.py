@@ -125,22 +125,21 @@ def cell(value: Any) -> str:
 
 
 def markdown_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a markdown table; cells are made safe, but for those already made of markdown by `link`."""
+    """Return a markdown table; its cells are made safe."""
     lines = [list(header)]
-    body = [[value if isinstance(value, Markdown) else cell(value) for value in row] for row in rows]
+    body = [[cell(value) for value in row] for row in rows]
     lines.append(["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in [*lines, *body])
 
 
-class Markdown(str):
-    """Text that is markdown already."""
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words.
 
-    __slots__ = ()
-
-
-def link(text: str, url: str) -> Markdown:
-    """Return a markdown link."""
-    return Markdown(f"[{cell(text)}]({url})")
+    Example:
+        >>> counted(1, "event"), counted(2, "event")
+        ('1 event', '2 events')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 async def notify(reference: str | None, subject: str, body: str) -> str | None:

@@ -314,9 +314,7 @@ class CalendlyClient:
                 await self._sleep(wait if _books(method, path) else wait - told)
             except (NetworkError, ServerError, ExternalCalendarError, InvalidAnswerError) as error:
                 failures += 1
-                never_sent = isinstance(error, NetworkError) and not error.maybe_sent
-                is_redirect = error.status is not None and 300 <= error.status < 400
-                if failures >= _ATTEMPTS or is_redirect or not (method == "GET" or never_sent):
+                if failures >= _ATTEMPTS or _is_redirect(error) or not (method == "GET" or _never_sent(error)):
                     raise
                 await self._sleep(_backoff(failures))
 
@@ -660,9 +658,7 @@ async def settle(
         try:
             return await write()
         except (NetworkError, ServerError, InvalidAnswerError, ExternalCalendarError) as error:
-            never_sent = isinstance(error, NetworkError) and not error.maybe_sent
-            is_redirect = error.status is not None and 300 <= error.status < 400
-            if is_redirect or (never_sent and lost is None):
+            if _is_redirect(error) or (_never_sent(error) and lost is None):
                 raise
             lost = error
         except CalendlyError:
@@ -731,6 +727,14 @@ def _member(body: Any, member: str, kind: type[T], method: str, path: str) -> T:
             f"The answer has no {member!r}", resource="answer", member=member, method=method, path=path
         )
     return value
+
+
+def _never_sent(error: CalendlyError) -> bool:
+    return isinstance(error, NetworkError) and not error.maybe_sent
+
+
+def _is_redirect(error: CalendlyError) -> bool:
+    return error.status is not None and 300 <= error.status < 400
 
 
 def _query_value(name: str, value: Any) -> str | list[str]:
