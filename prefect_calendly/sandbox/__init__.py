@@ -21,6 +21,7 @@ Control surface (users by URI, identifier or address; event types and organisati
                              invitees [{email, name, status, timezone, questions_and_answers, uuid}], guests
                              [email], location {kind, location}, created_at, cancellation_reason, uuid
                              -> {uri, invitees: [uri]}
+    POST   /events/{uuid}/reschedule   start_time (required): its invitees move it -> as /events
     POST   /event_types      name (required), hosts, duration, kind, pooling, limit, locations, active, team,
                              questions [{name, type, required}], slug, uuid -> {uri}
     POST   /users            name (required), email, timezone, role, organization, rules, uuid

@@ -39,6 +39,7 @@ def control_app(app: App) -> Starlette:
         ("GET", "/clock", control.clock),
         ("POST", "/clock", control.set_clock),
         ("POST", "/events", control.add_event),
+        ("POST", "/events/{uuid}/reschedule", control.reschedule_event),
         ("POST", "/event_types", control.add_event_type),
         ("POST", "/users", control.add_user),
         ("POST", "/busy_times", control.add_busy_time),
@@ -194,6 +195,28 @@ class _Control:
         if item.get("status", "active") == "canceled":
             invitee.cancellation = Cancellation(invitee.name, None, "invitee", created)
         return invitee
+
+    def reschedule_event(self, request: Request, body: JSON) -> JSON:
+        """An invitee moves an event: Calendly cancels it and makes a new one; both invitees name each other."""
+        _only(body, "start_time")
+        world, now = self.app.world, self.app.world.clock.now()
+        old, start = world.events[request.path_params["uuid"]], time_of(body["start_time"])
+        movers = [invitee for invitee in old.invitees if invitee.cancellation is None]
+        if old.cancellation is not None or not movers:
+            raise ValueError("the event is canceled, or nobody is there to move it")
+        new = Event(
+            *(world.uuid(), old.event_type, old.hosts, start, start + (old.end - old.start), now, now, old.location),
+            source="control",
+            guests=list(old.guests),
+            name=old.name,
+        )
+        for invitee in movers:
+            moved = replace(invitee, uuid=world.uuid(), event=new, created=now, updated=now, old_invitee=invitee)
+            new.invitees.append(moved)
+            invitee.new_invitee = moved
+        world.cancel(old, movers[0], None)
+        world.add_event(new)
+        return {"uri": new.uri, "invitees": [invitee.uri for invitee in new.invitees]}
 
     def add_event_type(self, request: Request, body: JSON) -> JSON:
         _only(

@@ -221,6 +221,10 @@ class Sandbox:
         """A scheduled event; its URI. Members as in `POST /_sandbox/events`."""
         return str(self.control("POST", "/events", {"start_time": start_time, **members})["uri"])
 
+    def reschedule_event(self, uuid: str, start_time: str | datetime) -> str:
+        """An invitee moves an event; the URI of the new one."""
+        return str(self.control("POST", f"/events/{uuid}/reschedule", {"start_time": start_time})["uri"])
+
     def add_event_type(self, name: str, **members: Any) -> str:
         """An event type; its URI. Members as in `POST /_sandbox/event_types`."""
         return str(self.control("POST", "/event_types", {"name": name, **members})["uri"])

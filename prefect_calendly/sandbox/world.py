@@ -156,10 +156,10 @@ class World:
         invitee.event.updated = invitee.created
         self._file_invitee(invitee)
 
-    def cancel(self, event: Event, by: User, reason: str | None) -> Cancellation:
+    def cancel(self, event: Event, by: User | Invitee, reason: str | None) -> Cancellation:
         """Cancel an event for all of its invitees."""
         now = self.clock.now()
-        cancellation = Cancellation(by.name, reason, "host", now)
+        cancellation = Cancellation(by.name, reason, "host" if isinstance(by, User) else "invitee", now)
         for index in self._indices_of(event, "active"):
             del index[bisect_left(index, event_key(event), key=event_key)]
         event.cancellation = cancellation
