@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
@@ -12,20 +12,35 @@ from typing import Annotated, Any, Final, Literal
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.logging import get_run_logger
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, TypeAdapter
 
+from flows.approval import (
+    LONGEST_WAIT_HOURS,
+    MOST_PROPOSALS,
+    Answer,
+    Proposal,
+    ask,
+    check_can_wait,
+    forget,
+    is_answered,
+    recall,
+    remember,
+)
 from flows.common import (
-    BlockReference,
     Domain,
+    Notifier,
     Parameters,
+    breakable,
     cell,
     comparable_domain,
     counted,
+    in_form,
     mask_email,
     normal_domain,
-    notify,
     zone,
 )
+from flows.notifications import check_notifier, failures_told, notify
+from flows.progress import progress
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
 from prefect_calendly.client import RequestMeter, count_requests
 from prefect_calendly.endpoints import endpoint_task, on_client, stream
@@ -35,6 +50,7 @@ from prefect_calendly.errors import (
     EventInPastError,
     NoConnectionError,
     NotFoundError,
+    printable,
 )
 from prefect_calendly.identifiers import uuid_of
 from prefect_calendly.invitees import Invitee, alist_invitees, alist_invitees_of_events
@@ -46,15 +62,20 @@ from prefect_calendly.scheduled_events import (
     aget_scheduled_event,
     alist_scheduled_events,
 )
-from prefect_calendly.users import User, aget_current_user
+from prefect_calendly.users import aget_current_user
 
 SUMMARY_KEY: Final = "cancel-blocked-domains"
 DECISIONS_KEY: Final = "cancel-blocked-domains-decisions"
+PROGRESS_KEY: Final = "cancel-blocked-domains-progress"
+PLAN_KEY: Final = "plan"
+"""Of the plan that a run remembers while it waits for a person."""
+_ASKED_KEY: Final = "asked"
 
 # So many events' invitees are in memory at once; a run with fewer has one such task.
 _EVENTS_PER_TASK: Final = 1_000
 # A summary is read on a phone; the table has all of them.
 _MOST_PROBLEMS_IN_SUMMARY: Final = 10
+_MOST_EVENTS_IN_SUMMARY: Final = 50
 
 
 def _normal_email(text: str) -> str:
@@ -69,9 +90,27 @@ def _each_once(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-Email = Annotated[str, StringConstraints(max_length=320), AfterValidator(_normal_email)]
+Email = Annotated[
+    str,
+    StringConstraints(max_length=320),
+    AfterValidator(_normal_email),
+    Field(json_schema_extra={"format": "email"}),
+]
 Domains = Annotated[list[Annotated[Domain, Field(max_length=253)]], AfterValidator(_each_once)]
 Emails = Annotated[list[Email], AfterValidator(_each_once)]
+
+
+# Prefect's form keeps limits only in an annotation, and a description there only as an extra.
+ApprovalHours = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=LONGEST_WAIT_HOURS,
+        json_schema_extra={
+            "description": "How many hours to wait for that person. After that the run fails, and nothing is cancelled."
+        },
+    ),
+]
 
 
 class CancelPolicy(Parameters):
@@ -123,7 +162,7 @@ class CancelPolicy(Parameters):
     starting_at: AwareDatetime | None = Field(
         default=None,
         description="Where the days begin, with a time zone; empty is now. What has begun cannot be cancelled.",
-        json_schema_extra={"position": 7},
+        json_schema_extra=in_form(7),
     )
     check_guests: bool = Field(
         default=True,
@@ -158,13 +197,13 @@ class CancelPolicy(Parameters):
         description="Show addresses as j…@example.com in the artifacts. Logs never show any.",
         json_schema_extra={"position": 12},
     )
-    notify: Annotated[BlockReference, Field(max_length=200)] | None = Field(
+    notify: Notifier = Field(
         default=None,
         description=(
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
             "was or would be cancelled, or has failed."
         ),
-        json_schema_extra={"position": 13},
+        json_schema_extra=in_form(13),
     )
 
 
@@ -180,6 +219,7 @@ class CancelReport(Parameters):
     already_canceled: int = Field(description="Events that somebody else cancelled meanwhile.")
     left_alone: int = Field(description="Events that have begun, disappeared or become another case meanwhile.")
     failed: int = Field(description="Events that could not be cancelled.")
+    not_approved: int = Field(description="Events that a person kept from being cancelled.")
     unreadable: int = Field(description="Events whose invitees could not be listed; nothing was done about them.")
     canceled_events: tuple[str, ...] = Field(description="uuids of the events that this run has cancelled.")
     requests: int = Field(description="Requests sent to the gateway.")
@@ -328,7 +368,11 @@ class CancelOutcome:
 
 @endpoint_task("Cancel scheduled events", writes=True)
 async def cancel_events(
-    client: CalendlyClient, decisions: Sequence[Decision], policy: CancelPolicy, own_domains: Collection[str]
+    client: CalendlyClient,
+    decisions: Sequence[Decision],
+    policy: CancelPolicy,
+    own_domains: Collection[str],
+    look_again: bool = False,
 ) -> list[CancelOutcome]:
     """Cancel the events of some decisions; one failure does not stop the others, a refused key does.
 
@@ -341,6 +385,7 @@ async def cancel_events(
         decisions: Which events, and whether others can book them.
         policy: Gives the reason, and decides again about group events.
         own_domains: The organisation's own domains.
+        look_again: Look again at every event, because the decisions are old.
 
     Returns:
         For each decision, in the same order, what happened.
@@ -354,10 +399,15 @@ async def cancel_events(
             return CancelOutcome(decision.event, "failed", f"not tried after {type(refused).__name__}")
         uuid = _uuid(decision)
         try:
-            if decision.shared:
+            if decision.shared or look_again:
                 event = await on_client(aget_scheduled_event)(client, uuid)
                 if event.status == "canceled":
+                    if look_again and await _was_moved(client, uuid):
+                        return CancelOutcome(decision.event, "left alone", "moved meanwhile, to a new event")
                     return CancelOutcome(decision.event, "already canceled")
+                if look_again and event.start_time != decision.start:
+                    return CancelOutcome(decision.event, "left alone", "moved meanwhile")
+            if decision.shared:
                 invitees = [invitee async for invitee in stream(alist_invitees)(client, uuid, status="active")]
                 if decide(event, invitees, policy, own_domains).action != "cancel":
                     return CancelOutcome(decision.event, "left alone", "others have booked it meanwhile")
@@ -387,6 +437,11 @@ async def cancel_events(
     return [outcome.value for outcome in outcomes if outcome.value is not None]
 
 
+async def _was_moved(client: CalendlyClient, uuid: str) -> bool:
+    """Say whether an event was canceled because an invitee has moved it: Calendly makes a new one then."""
+    return any([invitee.rescheduled async for invitee in stream(alist_invitees)(client, uuid)])
+
+
 def _uuid(decision: Decision) -> str:
     return uuid_of(decision.event, "scheduled_events", "event")
 
@@ -398,37 +453,78 @@ def _short(error: CalendlyError) -> str:
 # What is shown
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What was read and decided; with `require_approval` it is kept until a person has decided."""
+
+    timezone: str | None
+    """The current user's."""
+    since: datetime
+    until: datetime
+    own_domains: frozenset[str]
+    checked: int
+    warnings: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    """Those that are to be seen: all but `keep`."""
+    requests: int
+    """What it took."""
+    planned_at: datetime
+
+    @property
+    def key(self) -> str:
+        """Tells the question about this plan from that about another one of the same run."""
+        return f"approval-{self.planned_at.astimezone(UTC):%Y%m%d-%H%M%S}"
+
+
+PLAN = TypeAdapter(Plan)
+
+
 @dataclass
-class _Run:
+class Run:
     """One run's progress, as its artifacts and its report tell it."""
 
     policy: CancelPolicy
     dry_run: bool
-    meter: RequestMeter
-    user: User
-    since: datetime
-    until: datetime
-    began: float
-    own_domains: frozenset[str] = frozenset()
-    checked: int = 0
-    warnings: list[str] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
-    """Those that are to be seen: all but `keep`."""
+    plan: Plan
+    meter: RequestMeter = field(default_factory=RequestMeter)
+    began: float = field(default_factory=time.monotonic)
+    before: int = 0
+    """What the meter had counted when the plan was there: a part of the plan's own count, or nothing."""
+    waits_until: datetime | None = None
+    """When it is too late to approve; None: nobody is asked."""
+    expired: bool = False
+    """Whether it is too late."""
+    answer: Answer | None = None
     outcomes: dict[str, CancelOutcome] | None = None
     """By event; None as long as nothing was sent."""
 
     def of(self, action: str) -> list[Decision]:
-        return [decision for decision in self.decisions if decision.action == action]
+        return [decision for decision in self.plan.decisions if decision.action == action]
+
+    @property
+    def to_cancel(self) -> list[Decision]:
+        """What is really to be cancelled: what was approved, where somebody was asked."""
+        planned = self.of("cancel")
+        return planned if self.answer is None else [d for d in planned if d.event in self.answer.approved]
+
+    @property
+    def cap(self) -> int:
+        most = self.policy.max_cancellations
+        return most if self.waits_until is None else min(most, MOST_PROPOSALS)
 
     @property
     def over_cap(self) -> bool:
-        return len(self.of("cancel")) > self.policy.max_cancellations
+        return len(self.of("cancel")) > self.cap
+
+    @property
+    def waiting(self) -> bool:
+        return self.waits_until is not None and self.answer is None and not self.over_cap and bool(self.of("cancel"))
 
     def report(self) -> CancelReport:
         results = [outcome.result for outcome in (self.outcomes or {}).values()]
         return CancelReport(
             dry_run=self.dry_run,
-            events_checked=self.checked,
+            events_checked=self.plan.checked,
             events_matched=len(self.of("cancel")) + len(self.of("report")),
             to_cancel=len(self.of("cancel")),
             reported=len(self.of("report")),
@@ -436,11 +532,12 @@ class _Run:
             already_canceled=results.count("already canceled"),
             left_alone=results.count("left alone"),
             failed=results.count("failed"),
+            not_approved=len(self.of("cancel")) - len(self.to_cancel),
             unreadable=len(self.of("unknown")),
             canceled_events=tuple(
                 _uuid(decision) for decision in self.of("cancel") if self.happened(decision).startswith("canceled")
             ),
-            requests=self.meter.requests,
+            requests=self.plan.requests + self.meter.requests - self.before,
             seconds=round(time.monotonic() - self.began, 2),
         )
 
@@ -453,50 +550,71 @@ class _Run:
             return "would be canceled"
         if self.over_cap:
             return "not canceled: over the cap"
+        if self.expired:
+            return "not canceled: nobody decided in time"
+        if self.waiting:
+            return "waits for approval"
+        if decision not in self.to_cancel:
+            return "not canceled: rejected" if self.answer and self.answer.rejected else "not canceled: not approved"
         return str(self.outcomes[decision.event]) if self.outcomes is not None else "about to be canceled"
 
-    def row(self, decision: Decision) -> dict[str, str]:
-        host_zone = zone(decision.host_zone)
+    def who(self, decision: Decision) -> str:
         shown = mask_email if self.policy.mask_emails else str
-        return {
-            "what happened": cell(self.happened(decision)),
-            "start": f"{decision.start.astimezone(host_zone):%a %Y-%m-%d %H:%M} {host_zone.key}",
-            "who": cell(", ".join(dict.fromkeys(shown(match.email) for match in decision.matches))),
-            "why": cell(decision.why),
+        return ", ".join(dict.fromkeys(shown(match.email) for match in decision.matches))
+
+    def row(self, decision: Decision) -> dict[str, str]:
+        """Return the decision as the table tells it: plain texts, and what is looked for first comes first."""
+        host_zone = zone(decision.host_zone)
+        asked = self.waits_until is not None and decision.action == "cancel" and not self.over_cap
+        row = {
+            "what happened": self.happened(decision),
+            "start": f"{decision.start.astimezone(host_zone):%a %Y-%m-%d %H:%M}",
+            "who": self.who(decision),
+            "why": decision.why,
+            "decided by": (str(self.answer) if self.answer else "nobody") if asked else "",
             "event": _uuid(decision),
+            "zone": host_zone.key,
         }
+        return {name: printable(text) for name, text in row.items() if text or name != "decided by"}
 
     def headline(self) -> str:
         count = counted(len(self.of("cancel")), "event")
         if self.dry_run:
             return f"DRY RUN: {count} would be canceled, nothing was changed"
         if self.over_cap:
-            return f"REFUSED: {count} to cancel, over the cap of {self.policy.max_cancellations}; nothing was changed"
+            return f"REFUSED: {count} to cancel, over the cap of {self.cap}; nothing was changed"
+        if self.expired:
+            return f"NOT APPROVED: nobody decided in time about {count} to cancel; nothing was changed"
+        if self.waiting:
+            return f"WAITING for approval: {count} to cancel, nothing was changed yet"
+        if self.answer is not None and self.answer.rejected:
+            return f"REJECTED: {count} to cancel, nothing was changed"
         if self.outcomes is None:
-            return f"About to cancel {count}"
+            return f"About to cancel {counted(len(self.to_cancel), 'event')}"
         report = self.report()
         problems = report.failed + report.unreadable
         return f"{counted(report.canceled, 'event')} canceled" + (f", {problems} FAILED" if problems else "")
 
     def summary(self) -> str:
-        policy, report = self.policy, self.report()
-        own = zone(self.user.timezone)
+        policy, plan, report = self.policy, self.plan, self.report()
+        own = zone(plan.timezone)
         whose = "the organisation" if policy.scope == "organization" else "the current user"
         sections = {
             "Looked at": [
-                f"{counted(self.checked, 'event')} of {whose}",
-                f"from {self.since.astimezone(own):%Y-%m-%d %H:%M} to {self.until.astimezone(own):%Y-%m-%d %H:%M} "
+                f"{counted(plan.checked, 'event')} of {whose}",
+                f"from {plan.since.astimezone(own):%Y-%m-%d %H:%M} to {plan.until.astimezone(own):%Y-%m-%d %H:%M} "
                 f"({own.key})",
                 f"{len(policy.blocked_domains)} blocked domains: {_some(policy.blocked_domains)}"
                 + (", with subdomains" if policy.include_subdomains else ""),
             ],
             "Decided": [
                 f"{counted(report.events_matched, 'event')} with somebody of a blocked domain",
-                f"{report.to_cancel} to cancel (cap {policy.max_cancellations})",
+                f"{report.to_cancel} to cancel (cap {self.cap})",
                 f"{report.reported} only to report: others have booked them too",
             ],
+            "Approval": self._approval(),
             "Happened": self._what_happened(report),
-            "Warnings": [cell(warning) for warning in self.warnings],
+            "Warnings": [cell(warning) for warning in plan.warnings],
             "Problems": self._problems(),
             "Cost": [
                 f"{report.requests} requests, {self.meter.repeats} of them repeats",
@@ -506,22 +624,48 @@ class _Run:
         lines = [f"# {self.headline()}"]
         for title, items in sections.items():
             lines += [f"\n## {title}\n", *(f"- {item}" for item in items)] if items else []
-        return "\n".join([*lines, f"\nEvery decision is in the table `{DECISIONS_KEY}`."])
+        return "\n".join([*lines, *self._events(), f"\nEvery decision is in the table `{DECISIONS_KEY}`."])
+
+    def _events(self) -> list[str]:
+        """Return the decisions as a narrow table, for a phone; each event is a link to what Calendly calls it."""
+        shown = self.plan.decisions[:_MOST_EVENTS_IN_SUMMARY]
+        if not shown:
+            return []
+        lines = ["\n## Events\n", "| What happened | When | Who | Event |", "| --- | --- | --- | --- |"]
+        for decision in shown:
+            what, who = (breakable(cell(text), 12) for text in (self.happened(decision), self.who(decision)))
+            when = f"{decision.start.astimezone(zone(decision.host_zone)):%a %d %b %H:%M}"
+            lines.append(f"| {what} | {when} | {who} | [{_uuid(decision)[:6]}…]({decision.event}) |")
+        more = len(self.plan.decisions) - len(shown)
+        return [*lines, f"\nTimes are the hosts'.{f' And {more} more.' if more else ''}"]
+
+    def _approval(self) -> list[str]:
+        if self.waits_until is None or self.over_cap or not self.of("cancel"):
+            return []
+        until = f"{self.waits_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        if self.answer is None:
+            waits = "nobody had decided by then" if self.expired else "a person decides on the page of this flow run"
+            return [f"until {until}: {waits}; without a decision nothing is canceled"]
+        word = "rejected" if self.answer.rejected else f"{len(self.to_cancel)} of {len(self.of('cancel'))} approved"
+        return [f"{word} by {cell(self.answer)}"]
 
     def _what_happened(self, report: CancelReport) -> list[str]:
-        if self.dry_run or self.over_cap:
+        if self.dry_run or self.over_cap or self.expired or self.waiting or (self.answer and self.answer.rejected):
             return ["**Nothing: no event was changed.**"]
         if self.outcomes is None:
             return [
                 "**This is the plan.** If it stays the last version of this page, the run was interrupted: its log "
                 "names the events that were canceled until then. Run the flow again for the rest."
             ]
-        return [
+        lines = [
             f"{report.canceled} canceled",
             f"{report.already_canceled} already canceled by somebody else",
-            f"{report.left_alone} left alone: begun, gone or booked by others meanwhile",
+            f"{report.left_alone} left alone: begun, gone, moved or booked by others meanwhile",
             f"{report.failed} failed",
         ]
+        if (runtime.flow_run.run_count or 0) > 1:
+            lines[1] += ", or by this run before it was interrupted: see its log"
+        return lines + ([f"{report.not_approved} not approved"] if report.not_approved else [])
 
     def _problems(self) -> list[str]:
         problems = [f"{_uuid(d)}: could not be checked: {cell(d.why)}" for d in self.of("unknown")]
@@ -535,9 +679,14 @@ class _Run:
 
     async def write(self) -> None:
         """Write both artifacts; the same keys again are the next versions."""
-        rows: list[dict[str, Any]] = [self.row(decision) for decision in self.decisions]
+        rows: list[dict[str, Any]] = [self.row(decision) for decision in self.plan.decisions]
         await acreate_table_artifact(key=DECISIONS_KEY, table=rows, description=self.headline())
         await acreate_markdown_artifact(key=SUMMARY_KEY, markdown=self.summary(), description=self.headline())
+
+
+def _start(decision: Decision) -> str:
+    host_zone = zone(decision.host_zone)
+    return f"{decision.start.astimezone(host_zone):%a %Y-%m-%d %H:%M} {host_zone.key}"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
@@ -554,7 +703,11 @@ def _flow_run_name() -> str:
 
 @flow(flow_run_name=_flow_run_name)
 async def cancel_blocked_domains(
-    credentials: CalendlyCredentials, policy: CancelPolicy, dry_run: bool = True
+    credentials: CalendlyCredentials,
+    policy: CancelPolicy,
+    dry_run: bool = True,
+    require_approval: bool = False,
+    approval_hours: ApprovalHours = 24,
 ) -> CancelReport:
     """Cancel upcoming events that somebody of a blocked domain has booked.
 
@@ -565,92 +718,172 @@ async def cancel_blocked_domains(
         credentials: Whose Calendly to use; for the whole organisation, an owner's or admin's.
         policy: Whose bookings are not wanted, and how far cancelling may go.
         dry_run: Only say what would be cancelled.
+        require_approval: Show the plan and wait until a person has decided about each event, on the page of the flow
+            run. Only for runs of a deployment; a dry run asks nobody.
+        approval_hours: How many hours to wait for that person. After that the run fails, and nothing is cancelled.
 
     Returns:
         What was done and what it cost; no personal data.
 
     Raises:
+        ValueError: There is no such notification block, or this run cannot wait for a person; nothing was asked.
         TooManyCancellationsError: More events than the policy allows; none was cancelled.
         CancellationsFailedError: Some events could not be checked or cancelled; all others were.
         CalendlyError: The events could not be listed; none was cancelled.
     """
+    asks = require_approval and not dry_run
+    if asks:
+        check_can_wait()
+    await check_notifier(policy.notify)
+    began = time.monotonic()
     with count_requests() as meter:
-        try:
-            run = await _planned(credentials, policy, dry_run, meter)
-        except CalendlyError as error:
-            await notify(policy.notify, "Blocked domains: failed", f"Nothing was canceled. {error}")
-            raise
+        plan = await _plan_to_go_on_with(approval_hours) if asks else None
+        if plan is None:
+            async with failures_told(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
+                plan = await _planned(credentials, policy, dry_run, meter)
+        run = Run(policy, dry_run, plan, meter, began, before=meter.requests)
+        if asks:
+            run.waits_until = plan.planned_at + timedelta(hours=approval_hours)
+        if run.waiting:
+            await _wait(run)
         if not dry_run and not run.over_cap:
-            await _cancel(run, credentials)
+            async with failures_told(policy.notify, "Blocked domains: failed", "See the log for what was canceled."):
+                await _cancel(run, credentials)
         await run.write()
     return await _ended(run)
 
 
-async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_run: bool, meter: RequestMeter) -> _Run:
+async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_run: bool, meter: RequestMeter) -> Plan:
     """Read all that is needed, and decide."""
-    logger, began, now = get_run_logger(), time.monotonic(), datetime.now(UTC)
+    logger, now = get_run_logger(), datetime.now(UTC)
     start = policy.starting_at or now
     end = start + timedelta(days=policy.horizon_days)
     if end <= now:
         raise ValueError("policy.starting_at plus horizon_days lies in the past: leave starting_at empty for now")
     user = await aget_current_user(credentials)
     # What has begun cannot be cancelled, and must not count against the cap when a fixed start grows old.
-    run = _Run(policy, dry_run, meter, user, max(start, now), end, began)
+    since = max(start, now)
     whole = policy.scope == "organization"
     organization = user.current_organization
     members = [m.user for m in await alist_memberships(credentials, organization=organization)] if whole else [user]
-    run.own_domains = frozenset(comparable_domain(member.email.rpartition("@")[2]) for member in members) - {""}
-    run.warnings += own_domain_warnings(policy, run.own_domains)
+    own_domains = frozenset(comparable_domain(member.email.rpartition("@")[2]) for member in members) - {""}
+    warnings = own_domain_warnings(policy, own_domains)
     zones = {member.uri: member.timezone for member in members}
     listed = await alist_scheduled_events(
         credentials,
         user=None if whole else user.uri,
         organization=organization if whole else None,
         status="active",
-        min_start_time=run.since,
-        max_start_time=run.until,
+        min_start_time=since,
+        max_start_time=end,
         sort="start_time:asc",
     )
     # A page that shifts while it is read can repeat an event.
     events = list({event.uri: event for event in listed}.values())
-    run.checked = len(events)
-    for first in range(0, len(events), _EVENTS_PER_TASK):
-        some = events[first : first + _EVENTS_PER_TASK]
-        # uuids, not models: Prefect walks through all arguments of a task.
-        found = await alist_invitees_of_events(credentials, [event.uri for event in some], status="active")
-        for event, its in zip(some, found, strict=True):
-            decision = decide(event, its.invitees, policy, run.own_domains, zones)
-            if its.error is not None:
-                decision = Decision(event.uri, event.start_time, decision.host_zone, "unknown", _short(its.error))
-            if decision.action != "keep":
-                run.decisions.append(decision)
-    if dry_run and run.over_cap:
-        run.warnings.append(
-            f"A real run would cancel nothing: {counted(len(run.of('cancel')), 'event')} to cancel, and "
+    decisions: list[Decision] = []
+    reading = f"Reading the invitees of {counted(len(events), 'event')}"
+    async with progress(PROGRESS_KEY, reading, meter, len(events)):
+        for first in range(0, len(events), _EVENTS_PER_TASK):
+            some = events[first : first + _EVENTS_PER_TASK]
+            # uuids, not models: Prefect walks through all arguments of a task.
+            found = await alist_invitees_of_events(credentials, [event.uri for event in some], status="active")
+            for event, its in zip(some, found, strict=True):
+                decision = decide(event, its.invitees, policy, own_domains, zones)
+                if its.error is not None:
+                    decision = Decision(event.uri, event.start_time, decision.host_zone, "unknown", _short(its.error))
+                if decision.action != "keep":
+                    decisions.append(decision)
+    count = {action: sum(d.action == action for d in decisions) for action in ("cancel", "report", "unknown")}
+    if dry_run and count["cancel"] > policy.max_cancellations:
+        warnings.append(
+            f"A real run would cancel nothing: {counted(count['cancel'], 'event')} to cancel, and "
             f"max_cancellations is {policy.max_cancellations}."
         )
     logger.info(
         "%s checked: %s to cancel, %s only to report, %s could not be checked",
-        *(counted(run.checked, "event"), *(len(run.of(action)) for action in ("cancel", "report", "unknown"))),
+        *(counted(len(events), "event"), *count.values()),
     )
-    for warning in run.warnings:
+    for warning in warnings:
         logger.warning("%s", warning)
-    return run
+    return Plan(
+        timezone=user.timezone,
+        since=since,
+        until=end,
+        own_domains=own_domains,
+        checked=len(events),
+        warnings=tuple(warnings),
+        decisions=tuple(decisions),
+        requests=meter.requests,
+        planned_at=datetime.now(UTC),
+    )
 
 
-async def _cancel(run: _Run, credentials: CalendlyCredentials) -> None:
-    """Cancel what the plan says; the plan is written down first, for a run that does not come to its end."""
+async def _plan_to_go_on_with(approval_hours: float) -> Plan | None:
+    """Return the plan that this run has made in an earlier process; None if there is none, or it is too old."""
+    kept = await recall(PLAN_KEY)
+    if kept is None:
+        return None
+    plan = PLAN.validate_json(kept)
+    if plan.planned_at + timedelta(hours=approval_hours) > datetime.now(UTC) or await is_answered(plan.key):
+        return plan
+    # Somebody has let a run start again that nobody had decided about in time.
+    await forget(PLAN_KEY, _ASKED_KEY)
+    return None
+
+
+async def _wait(run: Run) -> None:
+    """Show the plan and ask; until a person has decided, that ends this process and the flow starts again later."""
+    assert run.waits_until is not None  # noqa: S101  (otherwise nobody is asked)
     planned = run.of("cancel")
+    until = f"{run.waits_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if await recall(PLAN_KEY) is None:
+        await remember(PLAN_KEY, PLAN.dump_json(_as_shown(run.plan, run.policy)).decode())
+    if await recall(_ASKED_KEY) is None:
+        await run.write()
+        get_run_logger().info("%s; a person may decide until %s", run.headline(), until)
+        body = f"Decide until {until}: on the page of the flow run, menu ⋮, Resume. Otherwise nothing is canceled."
+        await notify(run.policy.notify, f"Blocked domains: {run.headline()}", body)
+        await remember(_ASKED_KEY, until)
+    proposals = [
+        Proposal(d.event, f"{number}. {_start(d)}, {run.who(d)} ({d.why})") for number, d in enumerate(planned, 1)
+    ]
+    shown = [
+        f"{number}. {cell(_start(d))}, {breakable(cell(run.who(d)), 24)}: {cell(d.why)}"
+        for number, d in enumerate(planned, 1)
+    ]
+    introduction = "\n".join([f"# Cancel {counted(len(planned), 'event')}?\n", *shown, f"\nDecide until {until}."])
+    run.answer = await ask(run.plan.key, proposals, introduction, run.policy.reason, run.waits_until)
+    run.policy = run.policy.model_copy(update={"reason": run.answer.reason})
+    get_run_logger().info("Decided: %s of %s approved", len(run.to_cancel), counted(len(planned), "event"))
+
+
+def _as_shown(plan: Plan, policy: CancelPolicy) -> Plan:
+    """Hide in a plan that is to be kept what is hidden on the page, too."""
+    if not policy.mask_emails:
+        return plan
+    masked = (
+        replace(d, matches=tuple(replace(match, email=mask_email(match.email)) for match in d.matches))
+        for d in plan.decisions
+    )
+    return replace(plan, decisions=tuple(masked))
+
+
+async def _cancel(run: Run, credentials: CalendlyCredentials) -> None:
+    """Cancel what the plan says; the plan is written down first, for a run that does not come to its end."""
+    planned = run.to_cancel
     if planned:
         await run.write()
-        task = cancel_events.with_options(task_run_name=f"Cancel {len(planned)} scheduled events")
-        outcomes = await task(credentials, planned, run.policy, run.own_domains)
+        task = cancel_events.with_options(task_run_name=f"Cancel {counted(len(planned), 'scheduled event')}")
+        async with progress(PROGRESS_KEY, f"Canceling {counted(len(planned), 'event')}", run.meter, len(planned)):
+            outcomes = await task(
+                credentials, planned, run.policy, run.plan.own_domains, look_again=run.answer is not None
+            )
         run.outcomes = {outcome.event: outcome for outcome in outcomes}
     else:
         run.outcomes = {}
 
 
-async def _ended(run: _Run) -> CancelReport:
+async def _ended(run: Run) -> CancelReport:
     """Tell how it went: log, notification, result or exception."""
     report, policy = run.report(), run.policy
     get_run_logger().info("%s; %s requests", run.headline(), report.requests)
@@ -659,10 +892,12 @@ async def _ended(run: _Run) -> CancelReport:
         body = f"{counted(report.events_checked, 'event')} checked. See the artifact {SUMMARY_KEY} of this flow run."
         await notify(policy.notify, f"Blocked domains: {run.headline()}", body)
     if run.over_cap and not run.dry_run:
+        limit, remedy = f"max_cancellations is {policy.max_cancellations}", "raise max_cancellations, or "
+        if run.cap < policy.max_cancellations:
+            limit, remedy = f"a person can decide about {run.cap} at once", ""
         raise TooManyCancellationsError(
-            f"{counted(report.to_cancel, 'event')} to cancel, but max_cancellations is {policy.max_cancellations}: "
-            f"none was canceled. Read the artifact {DECISIONS_KEY}; then raise max_cancellations, or lower "
-            "horizon_days, or correct blocked_domains.",
+            f"{counted(report.to_cancel, 'event')} to cancel, but {limit}: none was canceled. Read the artifact "
+            f"{DECISIONS_KEY}; then {remedy}lower horizon_days, or correct blocked_domains.",
             report,
         )
     if problems:

@@ -1,18 +1,15 @@
-"""What the ready flows share: form field types, safe text for artifacts and logs, notifications."""
+"""What the ready flows share: form field types, safe text for artifacts and logs."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import idna
-from prefect.blocks.abstract import NotificationBlock
-from prefect.blocks.core import Block
-from prefect.logging import get_run_logger
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from prefect_calendly.errors import printable
 from prefect_calendly.resource import zone_names
@@ -109,9 +106,46 @@ def _block_reference(reference: str) -> str:
     return reference
 
 
-Domain = Annotated[str, AfterValidator(normal_domain)]
-ZoneName = Annotated[str, AfterValidator(_zone_name)]
-BlockReference = Annotated[str, AfterValidator(_block_reference)]
+def in_form(position: int) -> Callable[[dict[str, Any]], None]:
+    """Place an optional field in Prefect's form as an empty one, not as a choice between a type and nothing.
+
+    Args:
+        position: Where it stands, from 0.
+
+    Returns:
+        A value for `json_schema_extra`.
+    """
+
+    def change(schema: dict[str, Any]) -> None:
+        # A default of null would be sent, and refused by what is left of the schema.
+        schema.pop("default", None)
+        schema.update(next(kind for kind in schema.pop("anyOf") if kind.get("type") != "null"), position=position)
+
+    return change
+
+
+def empty_is_none(value: Any) -> Any:
+    """Take an empty text for nothing: what a form sends of a field that was filled in and emptied again."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+# What a form refuses by itself. Prefect shows the pattern to the person: its comment says what is wanted.
+Domain = Annotated[
+    str,
+    AfterValidator(normal_domain),
+    Field(json_schema_extra={"pattern": r"(?#use a domain such as spam.example)^\s*[^@\s/*]+\.[^@\s/*]+\s*$"}),
+]
+ZoneName = Annotated[str, AfterValidator(_zone_name), Field(json_schema_extra={"enum": sorted(zone_names())})]
+BlockReference = Annotated[
+    str,
+    AfterValidator(_block_reference),
+    Field(
+        max_length=200,
+        json_schema_extra={"pattern": r"(?#use type/name, such as slack-webhook/ops)^([a-z0-9-]+/[a-z0-9-]+)?$"},
+    ),
+]
+Notifier = Annotated[BlockReference | None, BeforeValidator(empty_is_none)]
+"""Type and name of a saved notification block; an empty text is none."""
 
 
 def zone(name: str | None) -> ZoneInfo:
@@ -132,6 +166,20 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [*lines, *body])
 
 
+def breakable(markdown: str, letters: int) -> str:
+    """Let long words of markdown break, and leave addresses in it without a link.
+
+    Prefect's page, and a column in it, is never narrower than its longest word; and it makes links of whatever looks
+    like an address, which nobody should click in a name that a stranger has chosen.
+
+    Args:
+        markdown: Text without links, pictures and code.
+        letters: After how many letters a word may break.
+    """
+    cut = re.sub(rf"((?:\\.|[^\s\\-]){{{letters}}})(?=[^\s-])", "\\1\u200b", markdown)
+    return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", "\u200b", cut, flags=re.IGNORECASE)
+
+
 def counted(number: int, what: str) -> str:
     """Return a number of things in words.
 
@@ -140,31 +188,3 @@ def counted(number: int, what: str) -> str:
         ('1 event', '2 events')
     """
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-async def notify(reference: str | None, subject: str, body: str) -> str | None:
-    """Send one message through a saved Prefect notification block; a failure is logged, never raised.
-
-    Args:
-        reference: Type and name of the block, such as `slack-webhook/ops`; None sends nothing.
-        subject: One line.
-        body: The message.
-
-    Returns:
-        What went wrong; None if nothing did.
-    """
-    if reference is None:
-        return None
-    try:
-        block: Any = await Block.aload(reference)
-        if not isinstance(block, NotificationBlock):
-            raise TypeError("it is no notification block")
-        with block.raise_on_failure():
-            sent = getattr(block, "anotify", None)  # newer blocks have both; `notify` alone is async
-            await (sent or block.notify)(body, subject)
-    except Exception as error:  # whatever a notifier does, the work itself is done
-        # Not the error's own text: a webhook's URL is a secret, and libraries like to quote it.
-        problem = f"The notification through {reference} failed ({type(error).__name__})."
-        get_run_logger().warning("%s The flow itself goes on.", problem)
-        return problem
-    return None

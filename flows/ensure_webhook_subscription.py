@@ -9,16 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from logging import ERROR, INFO
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.blocks.system import Secret
 from prefect.logging import get_run_logger
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
-from flows.common import BlockReference, Parameters, cell, markdown_table, notify
+from flows.common import Notifier, Parameters, breakable, cell, empty_is_none, in_form, markdown_table
+from flows.notifications import check_notifier, notify
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
 from prefect_calendly.client import Outcome, count_requests
 from prefect_calendly.endpoints import endpoint_task, on_client, stream
@@ -54,6 +55,14 @@ _PASSING = (NetworkError, ServerError, RateLimitedError, InvalidAnswerError, Unc
 Change = Literal["created", "unchanged", "replaced", "revived"]
 
 
+# Prefect's form shows the pattern to the person: its comment says what is wanted.
+BlockName = Annotated[
+    str,
+    StringConstraints(max_length=100, pattern=r"^[a-z0-9-]+$"),
+    Field(json_schema_extra={"pattern": r"(?#use the name of a Secret block, such as calendly-key)^[a-z0-9-]*$"}),
+]
+
+
 class SubscriptionSpec(Parameters):
     """The webhook subscription that there should be."""
 
@@ -63,19 +72,19 @@ class SubscriptionSpec(Parameters):
             "Where Calendly delivers: an https URL that can be reached from outside. Logs and artifacts show only its "
             "host, but Prefect stores it with the run's parameters."
         ),
-        json_schema_extra={"position": 0},
+        json_schema_extra={"position": 0, "pattern": r"(?#use a URL that begins with https)^\s*https://[^\s#]+\s*$"},
     )
     scope: WebhookScope = Field(
         default="organization",
         description="Whose events: the whole organisation's (needs an owner or admin), your own, or a group's.",
         json_schema_extra={"position": 2},
     )
-    group: str | None = Field(
+    group: Annotated[str | None, BeforeValidator(empty_is_none)] = Field(
         default=None,
         validate_default=True,
         max_length=200,
         description="With scope group, and only then: the group's Calendly URI or uuid.",
-        json_schema_extra={"position": 3},
+        json_schema_extra=in_form(3),
     )
     events: tuple[WebhookEvent, ...] = Field(
         default=("invitee.created", "invitee.canceled"),
@@ -88,24 +97,21 @@ class SubscriptionSpec(Parameters):
         # Not `min_length`: together with a misspelt name it would say a second, misleading thing.
         json_schema_extra={"position": 1, "minItems": 1},
     )
-    signing_key_block: str | None = Field(
+    signing_key_block: Annotated[BlockName | None, BeforeValidator(empty_is_none)] = Field(
         default=None,
-        max_length=100,
-        pattern=r"^[a-z0-9-]+$",
         description=(
             "Name of the saved Secret block that holds the signing key; never the key itself. Used when a "
             "subscription is made: Calendly does not tell which key an existing one has."
         ),
-        json_schema_extra={"position": 4},
+        json_schema_extra=in_form(4),
     )
-    notify: BlockReference | None = Field(
+    notify: Notifier = Field(
         default=None,
-        max_length=200,
         description=(
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
             "was changed or has failed."
         ),
-        json_schema_extra={"position": 5},
+        json_schema_extra=in_form(5),
     )
 
     @field_validator("callback_url")
@@ -325,10 +331,12 @@ async def ensure_webhook_subscription(
 
     Raises:
         SubscriptionMissingError: The old one is deleted, and the new one could not be made.
-        ValueError: The Secret block of the signing key cannot be used; nothing was asked or changed.
+        ValueError: The Secret block of the signing key or the notification block cannot be used; nothing was asked
+            or changed.
         CalendlyError: It could not be done; see `prefect_calendly.errors`.
     """
     began = time.monotonic()
+    await check_notifier(subscription.notify)
     run = _Run(subscription)
     with count_requests() as meter:
 
@@ -351,8 +359,9 @@ async def ensure_webhook_subscription(
             else:
                 await _ensure(run, credentials, user, signing_key)
             assert run.plan is not None  # noqa: S101  (otherwise there was an error)
-        except (CalendlyError, ValueError) as error:
-            await _tell(run, report("failed", str(error)))
+        except Exception as error:
+            told = isinstance(error, CalendlyError | ValueError)
+            await _tell(run, report("failed", str(error) if told else f"{type(error).__name__}; see the run's log"))
             raise
         done = report(run.plan.outcome, run.plan.why)
         await _tell(run, done)
@@ -446,7 +455,8 @@ async def _tell(run: _Run, report: SubscriptionReport) -> None:
     await acreate_markdown_artifact(
         _markdown(run, report, headline), key=ARTIFACT_KEY, description=f"Webhook subscription of {run.spec.host}"
     )
-    if not report.dry_run and (report.outcome != "unchanged" or report.deleted):
+    changed = not report.dry_run and (report.outcome != "unchanged" or report.deleted)
+    if changed or report.outcome == "failed":
         await notify(run.spec.notify, f"Calendly webhook subscription {report.outcome}", headline)
 
 
@@ -473,7 +483,8 @@ def _markdown(run: _Run, report: SubscriptionReport, headline: str) -> str:
         ("To be deleted" if report.dry_run else "Deleted", deleted),
         ("Cost", f"{report.requests} requests, {report.seconds:g} s"),
     ]
-    return f"## Webhook subscription: {report.outcome}\n\n{cell(headline)}\n\n{markdown_table(('', ''), rows)}\n"
+    page = f"# Webhook subscription: {report.outcome}\n\n{cell(headline)}\n\n{markdown_table(('', ''), rows)}\n"
+    return breakable(page, 30)
 
 
 def _age(hook: WebhookSubscription, now: datetime) -> str:

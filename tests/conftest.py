@@ -16,6 +16,7 @@ for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "MATON_API_KEY", "MATON_GATEW
 
 from collections.abc import Iterator  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
@@ -23,6 +24,10 @@ from prefect_calendly import CalendlyCredentials  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
 
 pytest_plugins = ["pytester"]
+
+# How long an example takes says more about what else the machine does.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,19 @@
 """What the tests of the flows share: the sandbox's world as seen by somebody who knows nothing of our client."""
 
+import json
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import httpx
 import pytest
 from prefect.artifacts import Artifact
 from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.utilities.schema_tools.validation import validate
+from pydantic import BaseModel
 
 import prefect_calendly.client
 from prefect_calendly.sandbox import Sandbox
@@ -50,6 +56,11 @@ def uuid_of(resource: dict[str, Any] | str) -> str:
     return str(uri).rpartition("/")[2]
 
 
+def form_errors(model: type[BaseModel], **entered: Any) -> list[str]:
+    """What Prefect's form says of what a person has entered: its server knows the schema only, no validator of ours."""
+    return [error.message for error in validate(entered, model.model_json_schema())]
+
+
 async def artifact(key: str) -> Any:
     """The newest version of an artifact's data."""
     found = await Artifact.aget(key)
@@ -76,6 +87,61 @@ async def recorder(prefect_server: None) -> list[tuple[str | None, str]]:
     await Recorder().asave("ops", overwrite=True)
     Recorder.sent.clear()
     return Recorder.sent
+
+
+class Receiver:
+    """A local HTTP server that keeps the JSON posted to it, as the far end of a saved Custom Webhook block."""
+
+    block = "custom-webhook/ops"
+    secret = "s3cret-of-the-webhook"
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, str]] = []
+        """What was posted: `subject`, `body` and the block's secret `key`."""
+        self.status = 200
+        """What it answers."""
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                receiver.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(receiver.status)
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hooks/0123456789"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    async def save(self) -> None:
+        """Save the block, as a person does in the UI."""
+        message = {"subject": "{{subject}}", "body": "{{body}}", "key": "{{key}}"}
+        webhook = CustomWebhookNotificationBlock(
+            name="ops",
+            url=self.url,
+            json_data=message,
+            secrets={"key": self.secret},  # type: ignore[arg-type]
+        )
+        await webhook.asave(self.block.rpartition("/")[2], overwrite=True)
+
+    def stop(self) -> None:
+        """From now on connections are refused."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+async def receiver(prefect_server: None) -> AsyncIterator[Receiver]:
+    """What is sent through the saved notification block `receiver.block`, over real HTTP."""
+    receiver = Receiver()
+    await receiver.save()
+    yield receiver
+    receiver.stop()
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
 """The digest says who can be booked when: counted right, in any zone, across clock changes, whatever cannot be read."""
 
+import base64
+import contextlib
 import json
-import threading
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -16,44 +18,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect import get_client
 from prefect.artifacts import Artifact
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.system import Secret
 from pydantic import SecretStr, ValidationError
 
 import flows.availability_digest as module
 from flows.availability_digest import (
-    Busy,
-    Changes,
-    Digest,
     DigestReport,
     DigestRequest,
     DigestUnreadableError,
-    Host,
-    Offer,
-    Problem,
     artifact_key,
     availability_digest,
-    build_digest,
-    compare,
-    day_bounds,
-    digest_markdown,
     from_now_on,
+)
+from flows.digest import Busy, Changes, Digest, Host, Offer, Problem, build_digest, compare
+from flows.digest_page import digest_markdown, open_slots_of_table, table_rows, tile
+from flows.digest_time import (
+    day_bounds,
+    free_per_part,
+    half_day_bounds,
     instant,
     merged,
-    open_slots_of_table,
     openings,
-    slots_per_day,
-    table_rows,
-    time_per_day,
+    slots_per_part,
+    time_per_part,
 )
+from flows.heat_map import DAYS, Tile
+from flows.notifications import FAILED_KEY
+from flows.progress import Steps, progress
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.availability import AvailabilitySchedule
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.endpoints import on_client
-from prefect_calendly.errors import BadRequestError, CalendlyTokenError, GatewayKeyError, RoleRequiredError
+from prefect_calendly.errors import (
+    BadRequestError,
+    CalendlyTokenError,
+    GatewayKeyError,
+    NotFoundError,
+    RoleRequiredError,
+)
 from prefect_calendly.invitees import acreate_invitee
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import acancel_scheduled_event
 from tests.conftest import credentials_for
+from tests.flows.conftest import Receiver, artifact, form_errors
 
 ALICE = "AAAAAAAAAAAAAAAA"
 API = "https://api.calendly.com"
@@ -67,6 +74,7 @@ ZONES = [
     "Pacific/Kiritimati",
 ]
 zones = st.sampled_from(ZONES)
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 days_of_2026 = st.dates(date(2026, 1, 1), date(2026, 12, 1))
 spring = date(2026, 3, 29)  # 23 hours in Berlin
 autumn = date(2026, 10, 25)  # 25 hours in Berlin
@@ -97,7 +105,7 @@ def schedule(timezone: str = "UTC", default: bool = True, **rules: list[tuple[st
 
 
 def every_day(opens: str, closes: str, timezone: str) -> AvailabilitySchedule:
-    return schedule(timezone, **{day: [(opens, closes)] for day in module._WEEKDAYS})
+    return schedule(timezone, **{day: [(opens, closes)] for day in WEEKDAYS})
 
 
 # Time
@@ -154,11 +162,35 @@ def test_time_per_day_never_exceeds_the_day_and_adds_up_to_that_of_the_span(
     some: list[tuple[datetime, datetime]], first: date, days: int, zone: str
 ) -> None:
     bounds = day_bounds(first, days, ZoneInfo(zone))
-    per_day = time_per_day(some, bounds)
+    per_day = time_per_part(some, bounds)
     lengths = [later - earlier for earlier, later in pairwise(bounds)]
     assert all(timedelta() <= covered <= length for covered, length in zip(per_day, lengths, strict=True))
-    assert [sum(per_day, timedelta())] == time_per_day(some, [bounds[0], bounds[-1]])
-    assert time_per_day([(bounds[0], bounds[-1])], bounds) == lengths
+    assert [sum(per_day, timedelta())] == time_per_part(some, [bounds[0], bounds[-1]])
+    assert time_per_part([(bounds[0], bounds[-1])], bounds) == lengths
+
+
+@given(days_of_2026, st.integers(1, 10), zones)
+def test_half_days_part_each_day_at_the_noon_of_its_clocks(first: date, days: int, zone: str) -> None:
+    bounds = half_day_bounds(first, days, ZoneInfo(zone))
+    assert bounds[::2] == day_bounds(first, days, ZoneInfo(zone))
+    for number, noon in enumerate(bounds[1::2]):
+        clock = noon.astimezone(ZoneInfo(zone))
+        assert (clock.date(), clock.time()) == (first + timedelta(days=number), time(12))
+    assert bounds == sorted(set(bounds))
+    assert {later - earlier for earlier, later in pairwise(bounds)} <= {minutes(30 * half) for half in range(22, 27)}
+
+
+@given(spans, spans, st.dates(date(2026, 3, 20), date(2026, 4, 10)), st.integers(1, 20), zones)
+def test_what_is_free_is_what_of_the_hours_is_not_busy_and_is_counted_once(
+    hours: list[tuple[datetime, datetime]], busy: list[tuple[datetime, datetime]], first: date, days: int, zone: str
+) -> None:
+    def steps(of: list[tuple[datetime, datetime]]) -> set[datetime]:
+        return {start + minutes(5 * n) for start, end in of for n in range(max(0, (end - start) // minutes(5)))}
+
+    bounds = half_day_bounds(first, days, ZoneInfo(zone))
+    free = steps(hours) - steps(busy)
+    expected = [minutes(5) * sum(earlier <= step < later for step in free) for earlier, later in pairwise(bounds)]
+    assert free_per_part(hours, busy, bounds) == expected
 
 
 @given(st.lists(moments, max_size=50), st.dates(date(2026, 3, 20), date(2026, 4, 10)), st.integers(1, 20), zones)
@@ -166,7 +198,7 @@ def test_slots_add_up_and_lie_on_the_day_that_the_zone_says(
     slots: list[datetime], first: date, days: int, zone: str
 ) -> None:
     expected = Counter(slot.astimezone(ZoneInfo(zone)).date() for slot in slots)
-    counts = slots_per_day(slots, day_bounds(first, days, ZoneInfo(zone)))
+    counts = slots_per_part(slots, day_bounds(first, days, ZoneInfo(zone)))
     assert counts == [expected[first + timedelta(days=number)] for number in range(days)]
 
 
@@ -209,7 +241,7 @@ def test_working_hours_of_another_zone_are_the_hours_in_which_its_clocks_show_th
 )
 def test_working_hours_are_right_when_the_clocks_change(hours: tuple[str, str], day: date, expected: float) -> None:
     bounds = day_bounds(day, 1, BERLIN)
-    [length] = time_per_day(openings(every_day(*hours, "Europe/Berlin"), *bounds), bounds)
+    [length] = time_per_part(openings(every_day(*hours, "Europe/Berlin"), *bounds), bounds)
     assert length == timedelta(hours=expected)
 
 
@@ -220,7 +252,7 @@ def test_a_date_overrides_its_weekday_and_intervals_of_one_day_add_up() -> None:
         d2026_03_10=[("08:00", "09:00")],
     )
     bounds = day_bounds(MONDAY, 15, ZoneInfo("UTC"))
-    worked = time_per_day(openings(rules, bounds[0], bounds[-1]), bounds)
+    worked = time_per_part(openings(rules, bounds[0], bounds[-1]), bounds)
     assert {day: length for day, length in enumerate(worked) if length} == {
         0: timedelta(hours=5),
         8: timedelta(hours=1),
@@ -355,6 +387,177 @@ def test_what_could_not_be_read_is_never_told_as_nothing_open() -> None:
     assert "Nobody whose slots could all be read." in digest_markdown(lost, None, "key", RequestMeter())
 
 
+# Half-days, and the heat map of them
+
+
+@given(
+    st.lists(moments, max_size=40, unique=True),
+    spans,
+    st.dates(date(2026, 3, 24), date(2026, 4, 2)),
+    moments,
+    zones,
+    zones,
+)
+def test_a_half_day_has_its_slots_and_its_free_share_in_any_zone_from_now_on(
+    slots: list[datetime],
+    busy: list[tuple[datetime, datetime]],
+    first: date,
+    now: datetime,
+    zone: str,
+    own_zone: str,
+) -> None:
+    local = ZoneInfo(zone)
+    digest = digest_of(
+        {"T": slots},
+        busy={"A": [Busy("external", *span) for span in busy]},
+        schedules={"A": [every_day("09:00", "17:00", own_zone)]},
+        first_day=first,
+        days=8,
+        timezone=zone,
+        now=now,
+    )
+    expected = Counter((at.astimezone(local).date(), at.astimezone(local).hour >= 12) for at in slots if at >= now)
+    for day in digest.hosts[0].days:
+        for after_noon, half in enumerate(day.halves):
+            assert half.open_slots == expected[day.date, bool(after_noon)]
+            end = instant(day.date, 24 * 60 if after_noon else 12 * 60, local)
+            assert half.is_over == (end <= now)
+            assert half.working is not None
+            assert half.free is not None
+            assert timedelta() <= half.free <= half.working <= minutes(12.5 * 60)
+            if half.free_share is None:
+                assert half.working == timedelta()
+            else:
+                assert 0 <= half.free_share <= 1
+        assert sum((half.working or timedelta() for half in day.halves), timedelta()) == day.working
+
+
+@pytest.mark.parametrize(("day", "before_noon"), [(spring, 11), (autumn, 13), (MONDAY, 12)])
+def test_the_half_day_in_which_the_clocks_change_is_as_long_as_they_say(day: date, before_noon: int) -> None:
+    digest = digest_of(
+        {},
+        schedules={"A": [every_day("00:00", "24:00", "Europe/Berlin")]},
+        busy={"A": [Busy("external", instant(day, 180, BERLIN), instant(day, 12 * 60, BERLIN))]},
+        first_day=day,
+        days=1,
+        timezone="Europe/Berlin",
+        now=utc(1, 0, month=1),
+    )
+    before, after = digest.hosts[0].days[0].halves
+    assert (before.working, after.working) == (timedelta(hours=before_noon), timedelta(hours=12))
+    assert (before.free, after.free) == (timedelta(hours=before_noon - 9), timedelta(hours=12))
+
+
+def test_time_in_which_two_things_make_a_host_busy_is_lost_once_and_busy_time_off_work_not_at_all() -> None:
+    digest = digest_of(
+        {},
+        schedules={"A": [every_day("08:00", "12:00", "UTC")]},
+        busy={
+            "A": [
+                Busy("calendly", utc(3, 9), utc(3, 11)),
+                Busy("external", utc(3, 10), utc(3, 11, 30)),
+                Busy("external", utc(3, 14), utc(3, 20)),
+                Busy("reserved", utc(3, 6), utc(3, 8)),
+            ]
+        },
+    )
+    before, after = digest.hosts[0].days[1].halves
+    assert (before.working, before.free, before.free_share) == (minutes(240), minutes(90), 0.375)
+    assert (after.working, after.free, after.free_share) == (minutes(0), minutes(0), None)
+
+
+def tiles_of(digest: Digest, host: int = 0, day: int = 0) -> list[Tile]:
+    entry = digest.hosts[host]
+    return [tile(entry, half) for half in entry.days[day].halves]
+
+
+@pytest.mark.parametrize(
+    ("busy_minutes", "look"),
+    [(0, "free"), (48, "free"), (49, "airy"), (97, "half"), (145, "busy"), (193, "full"), (240, "full")],
+)
+def test_a_tile_is_coloured_by_what_is_free_of_the_working_hours(busy_minutes: int, look: str) -> None:
+    digest = digest_of(
+        {"T": [utc(3, 11, 45), utc(3, 12)]},
+        schedules={"A": [every_day("08:00", "12:00", "UTC")]},
+        busy={"A": [Busy("external", utc(3, 8), utc(3, 8) + minutes(busy_minutes))]},
+    )
+    assert tiles_of(digest, day=1) == [Tile(look, "1"), Tile("closed", "1")]  # type: ignore[arg-type]
+
+
+def test_tiles_tell_apart_what_is_over_closed_and_unreadable() -> None:
+    hosts = tuple(Host(name, name) for name in "ABCDE")
+    work = [every_day("13:00", "17:00", "UTC")]
+    digest = digest_of(
+        {"T": [utc(2, 14)], "U": [utc(2, 14)]},
+        hosts=hosts,
+        offers={name: [Offer("T", "T", 30)] for name in "ABC"} | {"D": [Offer("U", "U", 30), Offer("X", "X", 30)]},
+        busy={name: [] for name in "ABDE"},
+        schedules={"A": work, "C": work, "D": work, "E": [schedule()]},
+        now=utc(2, 12),
+    )
+    assert [tiles_of(digest, number) for number in range(5)] == [
+        [Tile("nothing", ""), Tile("free", "1")],
+        [Tile("nothing", ""), Tile("unknown", "1")],  # no hours
+        [Tile("nothing", ""), Tile("unknown", "1")],  # no busy times
+        [Tile("nothing", ""), Tile("free", "1+")],  # not all slots
+        [Tile("nothing", ""), Tile("closed", "?")],  # no slots at all
+    ]
+    assert tiles_of(digest, day=1) == [Tile("closed", "–"), Tile("free", "0")]
+
+
+def pictures(markdown: str) -> list[ElementTree.Element]:
+    """The pictures that a page holds."""
+    found = re.findall(r"!\[[^\[\]]+\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", markdown)
+    assert len(found) == markdown.count("](data:")
+    return [ElementTree.fromstring(base64.b64decode(code)) for code in found]
+
+
+def texts_of(picture: ElementTree.Element) -> list[str]:
+    return [str(element.text) for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.mark.parametrize(("days", "weeks"), [(1, [1]), (7, [7]), (9, [7, 2]), (14, [7, 7]), (62, [7, 7])])
+def test_the_page_shows_a_heat_map_for_each_of_the_first_two_weeks(days: int, weeks: list[int]) -> None:
+    hosts = (Host("A", "Ada"), Host("B", "Bo"))
+    digest = digest_of(
+        {"T": [utc(2, 9) + timedelta(days=number) for number in range(days) for _ in range(2)]},
+        hosts=hosts,
+        offers={"A": [Offer("T", "T", 30)], "B": []},
+        busy={"A": [], "B": []},
+        schedules={host.uuid: [every_day("09:00", "17:00", "UTC")] for host in hosts},
+        days=days,
+    )
+    shown = pictures(digest_markdown(digest, None, "key", RequestMeter()))
+    assert len(shown) == len(weeks)
+    for first, (picture, length) in zip(range(0, 14, DAYS), zip(shown, weeks, strict=True), strict=False):
+        texts = texts_of(picture)
+        assert [text for text in texts if text.isalpha() and text not in ("full", "free")] == ["Bo", "Ada"] + [
+            f"{digest.days[first + number]:%a}" for number in range(length)
+        ]
+        # Before noon Ada has one slot a day; after noon, and for Bo, there are none.
+        tiles = Counter(text for text in texts if text in ("0", "1"))
+        assert tiles["1"] - ("1" in [f"{day.day}" for day in digest.days[first + 1 : first + length]]) == length
+        assert tiles["0"] == 3 * length
+
+
+def test_without_hosts_there_is_no_heat_map() -> None:
+    digest = digest_of({}, hosts=(), offers={}, problems=(Problem("hosts[0]", "NotFoundError."),))
+    shown = digest_markdown(digest, None, "key", RequestMeter())
+    assert pictures(shown) == []
+    assert "1 thing could not be read; see the end." in shown
+
+
+def test_no_word_of_the_page_is_wider_than_a_phone() -> None:
+    hosts = (Host("A", "W" * 300), Host("B", "Anne-Marie " + r"\_" * 50))
+    digest = digest_of({"T": [utc(3, 9)]}, hosts=hosts, offers={"A": [Offer("T", "x" * 90, 30)], "B": []})
+    changes = Changes(NOW, hosts, (), ((hosts[0], 1),))
+    shown = digest_markdown(digest, changes, "key", RequestMeter())
+    for line in re.sub(r"!\[.*?\]\(.*?\)", "", shown).splitlines():
+        longest = max((re.sub(r"\\(.)", r"\1", word) for word in re.split(r"[\s\u200b]", line)), key=len)
+        assert len(longest) <= (10 if line.startswith("|") else 22 + len(":")), line
+    assert shown.replace("\u200b", "").count("W" * 300) == 5
+
+
 # Changes
 
 
@@ -453,13 +656,25 @@ def test_names_can_put_no_markup_into_the_artifacts() -> None:
     changes = Changes(NOW, (evil,), (evil,), ((evil, -2),))
     shown = digest_markdown(digest, changes, "key", RequestMeter())
     safe = r"\[x\](http://evil) \| \<b\>\*A\* \# B"
+    safe = safe.replace("://", ":\u200b//")  # no link is made of it either
     assert shown.count(evil.name.split("\n")[0]) == 0
     assert f"- {safe}: nothing open any more" in shown
     assert f"- {safe}: open again" in shown
     assert f"- {safe}: -2" in shown
     assert rf"- {safe}: no\|pe" in shown
     assert r"| \`T\` \| \_U\_ (\~O\~) | 0 |" in shown
-    assert table_rows(digest)[0]["host"] == safe
+    assert table_rows(digest)[0]["host"] == "[x](http://evil) | <b>*A* # B"  # shown as it is
+    assert "://" not in shown
+    [picture] = pictures(shown)
+    assert "[x](http://ev" in texts_of(picture)
+    assert {element.tag.rpartition("}")[2] for element in picture.iter()} == {
+        "svg",
+        "title",
+        "style",
+        "g",
+        "path",
+        "text",
+    }
 
 
 def test_a_thousand_hosts_are_all_in_the_table_and_fifty_in_the_markdown() -> None:
@@ -477,7 +692,9 @@ def test_a_thousand_hosts_are_all_in_the_table_and_fifty_in_the_markdown() -> No
     assert "- and 93 more\n" in shown
     assert "| Host 0000 | – | 0 |" in shown
     assert "| Host 0001 |" not in shown
-    assert len(shown) < 30_000
+    text = re.sub(r"!\[.*?\]\(.*?\)", "", shown)
+    assert len(text) < 30_000
+    assert len(shown) < 75_000  # a picture of 50 hosts and a week
 
 
 # Asking from now on
@@ -553,6 +770,40 @@ def test_a_bad_field_is_refused_by_its_name_and_not_shown(field: str, value: Any
     assert "nowhere" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("timezone", "Mars/Base", "is not one of ['Africa/Abidjan', "),
+        ("days", 63, "63 is greater than the maximum of 62"),
+        ("hosts", ["a", "../x"], "use a user's URI, uuid or e-mail address"),
+        ("hosts", [""], "use a user's URI, uuid or e-mail address"),
+        ("hosts", [f"{API}/event_types/AAAA"], "use a user's URI, uuid or e-mail address"),
+        ("hosts", ["someone@nowhere"], "use a user's URI, uuid or e-mail address"),
+        ("hosts", ["a@b.example, c@d.example"], "use a user's URI, uuid or e-mail address"),
+        ("scope", "everybody", "is not one of ['hosts', 'organization']"),
+        ("event_types", [f"{API}/users/AAAA"], "use an event type's URI or uuid"),
+        ("notify", "no block", "use type/name, such as slack-webhook/ops"),
+    ],
+)
+def test_the_form_refuses_a_bad_entry_and_says_what_is_wanted(field: str, value: Any, said: str) -> None:
+    [message] = form_errors(DigestRequest, **{field: value})
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "entered",
+    [
+        {},
+        {"hosts": [" Eve@Acme.example ", f"{API}/users/AAAA", "AAAA-b_1"], "timezone": "Europe/Berlin", "days": 62},
+        {"event_types": [f" {API}/event_types/AAAA", "BBBB"], "notify": "slack-webhook/ops"},
+        {"notify": "", "first_day": f"{datetime.now(UTC).date() + timedelta(days=1)}"},
+    ],
+)
+def test_the_form_lets_through_what_the_flow_takes(entered: dict[str, Any]) -> None:
+    assert form_errors(DigestRequest, **entered) == []
+    assert DigestRequest.model_validate(entered).notify in (None, "slack-webhook/ops")
+
+
 def test_an_unknown_zone_is_the_only_complaint_about_a_first_day_in_it() -> None:
     with pytest.raises(ValidationError) as refused:
         DigestRequest.model_validate({"timezone": "Mars/Base", "first_day": "2020-01-01"})
@@ -578,6 +829,7 @@ def test_every_field_of_the_form_has_its_help_and_its_place() -> None:
     assert [field["position"] for field in fields.values()] == list(range(len(fields)))
     assert fields["hosts"]["type"] == "array"
     assert fields["scope"]["enum"] == ["hosts", "organization"]
+    assert not any("anyOf" in field or field.get("default", "") is None for field in fields.values())
     assert "Whose Calendly" in availability_digest.parameters.properties["credentials"]["description"]
     assert "Whose availability" in availability_digest.parameters.properties["request"]["description"]
 
@@ -720,6 +972,31 @@ async def test_the_digest_of_one_s_own_user_counts_what_the_sandbox_has(
 
 
 @pytest.mark.usefixtures("prefect_server")
+async def test_how_far_the_reading_is_is_shown_and_estimated_right(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, run_logs: list[str]
+) -> None:
+    seen: list[Steps] = []
+
+    @contextlib.asynccontextmanager
+    async def watched(*args: Any) -> AsyncIterator[Steps]:
+        async with progress(*args) as steps:
+            seen.append(steps)
+            yield steps
+
+    monkeypatch.setattr(module, "progress", watched)
+    monkeypatch.setattr("flows.progress._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("flows.progress._BETWEEN_UPDATES_SECONDS", 0.1)
+    slow = credentials_for(sandbox, requests_per_second=40)
+    report = await availability_digest(slow, DigestRequest(scope="organization", first_day=soon(), days=32))
+    [steps] = seen
+    assert steps.done == steps.total == report.requests
+    assert await artifact(module.PROGRESS_KEY) == 100
+    lines = [line for line in run_logs if line.startswith("Reading the availability: ")]
+    assert 1 <= len(lines) <= 1 + report.seconds / 10
+    assert re.fullmatch(r"Reading the availability: \d+ %, \d+ of about \d+ requests, 0 s", lines[0])
+
+
+@pytest.mark.usefixtures("prefect_server")
 async def test_the_whole_organisation_is_told_and_shared_event_types_are_asked_for_once(
     sandbox: Sandbox, credentials: CalendlyCredentials
 ) -> None:
@@ -793,7 +1070,7 @@ async def test_the_week_in_which_the_clocks_change_is_right(
     sandbox: Sandbox, credentials: CalendlyCredentials, hours: int
 ) -> None:
     intervals = [{"from": "00:00", "to": "05:00"}, {"from": "22:00", "to": "24:00"}]
-    rules = [{"type": "wday", "wday": day, "intervals": intervals} for day in module._WEEKDAYS]
+    rules = [{"type": "wday", "wday": day, "intervals": intervals} for day in WEEKDAYS]
     owl = sandbox.add_user("Nina Night", timezone="Europe/Berlin", rules=rules)
     uuid = owl["uri"].rpartition("/")[2]
     sunday = next_change_of_the_clocks(BERLIN, hours)
@@ -942,70 +1219,86 @@ async def test_the_next_digest_tells_what_was_booked_and_cancelled_in_between(
     assert other.first_digest
 
 
-@pytest.fixture
-def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A local HTTP server that keeps what is posted to it; `/broken` answers 500."""
-    received: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(500 if self.path == "/broken" else 200)
-            self.end_headers()
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", received
-        server.shutdown()
-        thread.join()
-
-
-async def save_webhook(name: str, url: str) -> str:
-    block = CustomWebhookNotificationBlock(
-        name=name,
-        url=url,
-        json_data={"subject": "{{subject}}", "body": "{{body}}", "key": "{{key}}"},
-        secrets={"key": "s3cret"},
-    )
-    await block.save(name, overwrite=True)
-    return f"{CustomWebhookNotificationBlock.get_block_type_slug()}/{name}"
-
-
-@pytest.mark.usefixtures("prefect_server")
 async def test_one_short_message_goes_through_the_saved_notification_block(
-    credentials: CalendlyCredentials, receiver: tuple[str, list[dict[str, Any]]]
+    credentials: CalendlyCredentials, receiver: Receiver
 ) -> None:
-    url, received = receiver
-    block = await save_webhook("digest-works", url)
-    request = DigestRequest(first_day=soon(), days=2, event_types=("NOSUCHTYPE",), notify=block)
+    request = DigestRequest(first_day=soon(), days=2, event_types=("NOSUCHTYPE",), notify=receiver.block)
     report = await availability_digest(credentials, request)
     assert report.notified
-    [message] = received
+    [message] = receiver.messages
     assert message["subject"] == "Availability digest"
-    assert message["body"] == (
+    said, _, page = message["body"].partition("\n")
+    assert said == (
         f"1 host, 2 days from {soon():%a} {soon().day} {soon():%b %Y} (UTC): 0 open slots, 1 host with nothing open. "
         "First digest: nothing to compare with yet. 1 thing could not be read."
     )
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v2/runs/flow-run/[0-9a-f-]{36}", page)
+    assert message["key"] == receiver.secret
 
 
-@pytest.mark.usefixtures("prefect_server")
 async def test_a_notification_that_fails_is_logged_and_does_not_fail_the_digest(
-    credentials: CalendlyCredentials, receiver: tuple[str, list[dict[str, Any]]], run_logs: list[str]
+    credentials: CalendlyCredentials, receiver: Receiver, run_logs: list[str]
 ) -> None:
-    url, received = receiver
-    block = await save_webhook("digest-broken", f"{url}/broken")
-    report = await availability_digest(credentials, DigestRequest(first_day=soon(), days=3, notify=block))
+    receiver.status = 500
+    report = await availability_digest(credentials, DigestRequest(first_day=soon(), days=3, notify=receiver.block))
     assert not report.notified
-    assert len(received) == 1
+    assert len(receiver.messages) == 1
     assert report.open_slots > 0
     assert await markdown(report)
     [warning] = [line for line in run_logs if "notification" in line]
     assert "HTTPStatusError" in warning
-    assert url not in f"{run_logs}"
+    failed = await artifact(FAILED_KEY)
+    assert "The notification through custom-webhook/ops failed (HTTPStatusError)." in failed.replace("\\", "")
+    assert "1 host, 3 days" in failed
+    for secret in (receiver.url, receiver.secret):
+        assert secret not in f"{run_logs} {failed}"
+
+
+async def test_a_notifier_that_is_not_there_any_more_does_not_fail_the_digest(
+    credentials: CalendlyCredentials, receiver: Receiver, run_logs: list[str]
+) -> None:
+    receiver.stop()
+    report = await availability_digest(credentials, DigestRequest(first_day=soon(), days=3, notify=receiver.block))
+    assert not report.notified
+    assert report.open_slots > 0
+    [warning] = [line for line in run_logs if "notification" in line]
+    assert "ConnectError" in warning
+    assert "(ConnectError)" in (await artifact(FAILED_KEY)).replace("\\", "")
+
+
+@pytest.mark.parametrize("failing", ["the first request", "all slots"])
+@pytest.mark.usefixtures("impatient")
+async def test_a_digest_that_fails_is_told_in_exactly_one_message(
+    sandbox: Sandbox, credentials: CalendlyCredentials, receiver: Receiver, failing: str
+) -> None:
+    route = {"the first request": "/users/me", "all slots": "/event_type_available_times"}[failing]
+    sandbox.fault("not_found", route=route, times=None)
+    with pytest.raises((NotFoundError, DigestUnreadableError)):
+        await availability_digest(credentials, DigestRequest(first_day=soon(), days=4, notify=receiver.block))
+    [message] = receiver.messages
+    assert message["subject"] == "Availability digest failed"
+    assert "NotFoundError" in message["body"]
+    assert "/v2/runs/flow-run/" in message["body"]
+    assert sandbox.api_key not in message["body"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        ("slack-webhook/nowhere", "there is no saved block 'slack-webhook/nowhere'"),
+        ("no-such-type/ops", "there is no saved block 'no-such-type/ops'"),
+        ("secret/no-notifier", "the block 'secret/no-notifier' is not for notifications"),
+    ],
+)
+@pytest.mark.usefixtures("prefect_server")
+async def test_a_notifier_that_cannot_be_used_is_refused_before_anything_is_asked(
+    sandbox: Sandbox, credentials: CalendlyCredentials, reference: str, complaint: str
+) -> None:
+    await Secret(value=SecretStr("hush")).asave("no-notifier", overwrite=True)
+    with pytest.raises(ValueError, match=complaint) as refused:
+        await availability_digest(credentials, DigestRequest(notify=reference))
+    assert len(str(refused.value).splitlines()) == 1
+    assert sandbox.stats()["requests"] == 0
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from flows.ensure_webhook_subscription import (
     ensure_webhook_subscription,
     plan,
 )
+from flows.notifications import FAILED_KEY
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.errors import (
     ConflictError,
@@ -40,7 +42,7 @@ from prefect_calendly.errors import (
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 from tests.conftest import credentials_for
-from tests.flows.conftest import RECORDER
+from tests.flows.conftest import RECORDER, Receiver, form_errors
 
 API = "https://api.calendly.com"
 USER, ORGANIZATION = f"{API}/users/AAAAAAAAAAAAAAAA", f"{API}/organizations/BBBBBBBBBBBBBBBB"
@@ -212,6 +214,33 @@ def test_the_form_has_help_and_a_position_for_every_field_and_selects_for_names(
     assert all(item["description"].endswith(".") for item in properties.values())
     assert "invitee_no_show.created" in properties["events"]["items"]["enum"]
     assert properties["scope"]["enum"] == ["organization", "user", "group"]
+    assert not any("anyOf" in item or item.get("default", "") is None for item in properties.values())
+
+
+@pytest.mark.parametrize(
+    ("entered", "said"),
+    [
+        ({"callback_url": "http://hooks.example.com/x"}, "use a URL that begins with https"),
+        ({"callback_url": "https://hooks.example.com/#x"}, "use a URL that begins with https"),
+        ({"events": ["invitee.invented"]}, "is not one of ['invitee.created', "),
+        ({"events": []}, "should be non-empty"),
+        ({"scope": "planet"}, "is not one of ['organization', 'user', 'group']"),
+        ({"signing_key_block": "S3cr3t Key!"}, "use the name of a Secret block, such as calendly-key"),
+        ({"notify": "not a reference"}, "use type/name, such as slack-webhook/ops"),
+    ],
+)
+def test_the_form_refuses_a_bad_entry_and_says_what_is_wanted(entered: dict[str, Any], said: str) -> None:
+    [message] = form_errors(SubscriptionSpec, **{"callback_url": URL, **entered})
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "entered", [{}, {"group": "", "signing_key_block": "", "notify": ""}, {"callback_url": f" {URL} "}]
+)
+def test_the_form_lets_through_what_the_flow_takes(entered: dict[str, Any]) -> None:
+    entered = {"callback_url": URL, **entered}
+    assert form_errors(SubscriptionSpec, **entered) == []
+    assert SubscriptionSpec.model_validate(entered) == SubscriptionSpec(callback_url=URL)
 
 
 def test_a_url_is_shown_by_host_and_hash_only() -> None:
@@ -262,7 +291,12 @@ async def ensured(credentials: CalendlyCredentials, *, dry_run: bool = False, **
 
 
 async def artifact() -> str:
-    found = await Artifact.aget(ARTIFACT_KEY)
+    """What one reads on the page: without the invisible places where words may break."""
+    return (await page()).replace("\u200b", "")
+
+
+async def page(key: str = ARTIFACT_KEY) -> str:
+    found = await Artifact.aget(key)
     assert found is not None
     return str(found.data)
 
@@ -648,6 +682,95 @@ class TestSecretsAndMessages:
             f"Calendly webhook subscription {word}" for word in ("created", "replaced", "revived", "failed")
         ]
         assert all(HIDDEN not in body for _, body in recorder)
+
+    async def test_a_dry_run_that_fails_is_told_too(
+        self, sandbox: Sandbox, credentials: CalendlyCredentials, recorder: list[tuple[str | None, str]]
+    ) -> None:
+        sandbox.fault("plan", method="GET", route=HOOKS, times=None)
+        with pytest.raises(PlanRequiredError):
+            await ensured(credentials, notify=RECORDER, dry_run=True)
+        ((subject, message),) = recorder
+        assert subject == "Calendly webhook subscription failed"
+        assert message.startswith("Dry run failed: ")
+
+    async def test_revived_and_failed_reach_a_saved_webhook_in_one_message_each(
+        self, sandbox: Sandbox, credentials: CalendlyCredentials, receiver: Receiver
+    ) -> None:
+        old = await subscribed(credentials)
+        sandbox.set_webhook(old, state="disabled")
+        await ensured(credentials, notify=receiver.block)
+        sandbox.fault("plan", method="POST", route=HOOKS)
+        with pytest.raises(PlanRequiredError):
+            await ensured(credentials, notify=receiver.block, scope="user")
+        revived, failed = receiver.messages
+        assert revived["subject"] == "Calendly webhook subscription revived"
+        assert revived["body"].startswith("Revived: the webhook subscription of https://hooks.example.com/… (sha256 ")
+        assert "Calendly disabled it, because deliveries had failed for 24 hours." in revived["body"]
+        assert failed["subject"] == "Calendly webhook subscription failed"
+        assert "Upgrade the Calendly plan" in failed["body"]
+        for message in (revived, failed):
+            words, _, link = message["body"].partition("\n")
+            assert len(words) < 500
+            assert "/v2/runs/flow-run/" in link
+            assert HIDDEN not in message["body"]
+
+    @pytest.mark.parametrize(("status", "error"), [(500, "HTTPStatusError"), (None, "ConnectError")])
+    async def test_a_message_that_cannot_be_sent_fails_nothing_and_can_be_seen(
+        self,
+        sandbox: Sandbox,
+        credentials: CalendlyCredentials,
+        receiver: Receiver,
+        run_logs: pytest.LogCaptureFixture,
+        status: int | None,
+        error: str,
+    ) -> None:
+        if status is None:
+            receiver.stop()
+        else:
+            receiver.status = status
+        report = await ensured(credentials, notify=receiver.block)
+        assert (report.outcome, len(there(sandbox))) == ("created", 1)
+        assert f"The notification through custom-webhook/ops failed ({error})." in run_logs.text
+        shown = (await page(FAILED_KEY)).replace("\\", "")
+        assert f"({error})" in shown
+        assert "Calendly webhook subscription created" in shown
+        for secret in (receiver.url, receiver.secret, HIDDEN):
+            assert secret not in shown + run_logs.text
+
+    async def test_a_notifier_that_is_not_there_is_named_before_any_request(
+        self, sandbox: Sandbox, credentials: CalendlyCredentials
+    ) -> None:
+        with pytest.raises(ValueError, match="notify: there is no saved block 'slack-webhook/nowhere'"):
+            await ensured(credentials, notify="slack-webhook/nowhere")
+        assert sandbox.stats()["requests"] == 0
+
+    async def test_an_error_that_nobody_foresaw_is_told_without_its_words(
+        self,
+        credentials: CalendlyCredentials,
+        recorder: list[tuple[str | None, str]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        async def broken(*args: Any) -> None:
+            raise LookupError(f"nothing at {HIDDEN}")
+
+        monkeypatch.setattr(module, "_attempt", broken)
+        with pytest.raises(LookupError):
+            await ensured(credentials, notify=RECORDER)
+        ((subject, message),) = recorder
+        assert subject == "Calendly webhook subscription failed"
+        for text in (message, await artifact()):
+            assert "LookupError; see the run's log." in text
+            assert HIDDEN not in text
+
+    async def test_the_page_makes_no_link_of_a_url_and_no_word_wider_than_a_phone(
+        self, credentials: CalendlyCredentials
+    ) -> None:
+        host = ".".join(["a" * 60] * 4)
+        await ensured(credentials, callback_url=f"https://{host}/x")
+        text = await page()
+        assert "://" not in text
+        assert max(map(len, re.split(r"[\s\u200b]", text))) <= 33
+        assert f"https://{host}/…" in text.replace("\u200b", "")
 
     async def test_the_artifact_tells_what_was_done_why_and_at_what_cost(
         self, sandbox: Sandbox, credentials: CalendlyCredentials

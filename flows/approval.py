@@ -1,0 +1,194 @@
+"""A person decides: a flow run shows what it proposes, ends, and starts again with the answer.
+
+Prefect keeps what a run remembers, the form and the answer with the flow run, so the process that goes on may be
+another one, on another machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+from prefect import asuspend_flow_run, runtime
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.input import Keyset, RunInput, keyset_from_base_key
+from pydantic import Field, create_model
+
+from prefect_calendly.scheduled_events import LONGEST_REASON
+
+# A longer list is not read by anybody.
+MOST_PROPOSALS: Final = 100
+LONGEST_WAIT_HOURS: Final = 720
+
+
+class Proposal(NamedTuple):
+    """One thing that a person may keep from being done."""
+
+    id: str
+    label: str
+    """In words; no two are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person has decided."""
+
+    approved: frozenset[str]
+    """Of the proposals, by id."""
+    rejected: bool
+    """Whether none was approved, whatever was to be left alone."""
+    reason: str
+    by: str
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.by}, {self.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def check_can_wait() -> None:
+    """Make sure that this run can end and start again, before it does anything.
+
+    Raises:
+        ValueError: It was not started from a deployment, or is part of another flow run.
+    """
+    if runtime.deployment.id is None or runtime.flow_run.parent_flow_run_id is not None:
+        raise ValueError(
+            "require_approval: only a run of a deployment can wait for a person, and no subflow can; start the "
+            "deployment cancel-blocked-domains-with-approval, or leave require_approval off"
+        )
+
+
+async def remember(key: str, text: str) -> None:
+    """Keep a text with this flow run, for the process that goes on with it.
+
+    Args:
+        key: Letters, digits and dashes; each is written once.
+        text: What to keep. It stays in Prefect's database as long as the run.
+    """
+    async with get_client() as client:
+        await client.create_flow_run_input(UUID(runtime.flow_run.id), key, text)
+
+
+async def forget(*keys: str) -> None:
+    """Drop what this flow run remembers; what it does not is fine."""
+    async with get_client() as client:
+        for key in keys:
+            with contextlib.suppress(PrefectHTTPStatusError):
+                await client.delete_flow_run_input(UUID(runtime.flow_run.id), key)
+
+
+async def recall(key: str, flow_run_id: UUID | None = None) -> str | None:
+    """Return what a flow run was told to remember; None if nothing.
+
+    Args:
+        key: As in `remember`.
+        flow_run_id: Another flow run than this one.
+    """
+    async with get_client() as client:
+        try:
+            return await client.read_flow_run_input(flow_run_id or UUID(runtime.flow_run.id), key)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code == 404:
+                return None
+            raise
+
+
+async def is_answered(key: str) -> bool:
+    """Say whether a person has decided; `key` as in `ask`."""
+    return await recall(_keys(key)["response"]) is not None
+
+
+async def ask(key: str, proposals: Sequence[Proposal], introduction: str, reason: str, until: datetime) -> Answer:
+    """Return what a person decides; the first time, end this run until somebody does.
+
+    Args:
+        key: Letters, digits and dashes; another one for each plan.
+        proposals: What to decide about, in the order in which it is shown; the same ones each time.
+        introduction: Markdown above the form.
+        reason: Text that the form offers to be changed.
+        until: How long to wait (aware). After that Prefect ends the run as failed.
+
+    Returns:
+        The answer.
+    """
+    form = _form(proposals, reason).with_initial_data(description=introduction)
+    seconds = max(1, math.ceil((until - datetime.now(UTC)).total_seconds()))
+    # Prefect forgets that it has asked when a run has crashed since, but not what was answered.
+    answer: Any = (
+        await form.aload(_keys(key))
+        if await is_answered(key)
+        else await asuspend_flow_run(wait_for_input=form, timeout=seconds, key=key)
+    )
+    rejected = answer.decision == "reject"
+    return Answer(
+        approved=frozenset() if rejected else frozenset(p.id for p in proposals if p.label not in answer.leave),
+        rejected=rejected,
+        reason=answer.reason.strip(),
+        by=answer.decided_by.strip(),
+        at=await _answered_at(),
+    )
+
+
+def _keys(key: str) -> Keyset:
+    return keyset_from_base_key(f"suspended-{key}")
+
+
+def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
+    """Make the form. All limits are in its schema: what only pydantic knows would fail after the run has gone on."""
+
+    def placed(position: int, **extra: Any) -> dict[str, Any]:
+        return {"position": position, **extra}
+
+    labels = [proposal.label for proposal in proposals]
+    fields: dict[str, Any] = {
+        "decision": (
+            Literal["approve", "reject"],
+            Field(
+                description="approve: do it, but for what is left alone below. reject: do nothing at all.",
+                json_schema_extra=placed(0),
+            ),
+        ),
+        "leave": (
+            list[Annotated[str, Field(json_schema_extra={"enum": labels})]],
+            Field(
+                default=[],
+                title="Leave alone",
+                description="Choose those that are not to be done.",
+                json_schema_extra=placed(1, uniqueItems=True),
+            ),
+        ),
+        "reason": (
+            str,
+            Field(
+                default=reason,
+                max_length=LONGEST_REASON,
+                description="What the invitees are told; may be empty.",
+                json_schema_extra=placed(2),
+            ),
+        ),
+        "decided_by": (
+            str,
+            Field(
+                min_length=1,
+                max_length=100,
+                title="Your name",
+                description="For the audit table: Prefect does not tell who has pressed the button.",
+                json_schema_extra=placed(3),
+            ),
+        ),
+    }
+    return create_model("Approval", __base__=RunInput, **fields)
+
+
+async def _answered_at() -> datetime:
+    """Return when the run was resumed, as far as Prefect tells; it does not tell by whom."""
+    async with get_client() as client:
+        states = await client.read_flow_run_states(UUID(runtime.flow_run.id))
+    resumed = [state.timestamp for state in states if state.name == "Resuming"]
+    return max(resumed, default=datetime.now(UTC))
