@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     HttpUrl,
     SecretStr,
     SerializationInfo,
@@ -18,6 +19,8 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from prefect_calendly.client import (
     DEFAULT_CONNECTIONS_URL,
@@ -42,6 +45,12 @@ _FROM_ENVIRONMENT = {"api_key", *_URLS}
 def _is_empty(value: Any) -> bool:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     return isinstance(text, str) and not text.strip()
+
+
+def _as_text_field(schema: dict[str, Any]) -> None:
+    """Make Prefect's form show an optional text as a field that may be empty, not as a choice between str and None."""
+    del schema["anyOf"], schema["default"]
+    schema.update(type="string", position=1)
 
 
 class CredentialsCheck(BaseModel):
@@ -97,7 +106,7 @@ class CalendlyCredentials(CredentialsBlock):
         default=None,
         title="Connection ID",
         description="Which Calendly connection of the gateway to use; left empty, the gateway's default.",
-        json_schema_extra={"position": 1},
+        json_schema_extra=_as_text_field,
     )
     gateway_url: str = Field(
         default="",
@@ -149,6 +158,18 @@ class CalendlyCredentials(CredentialsBlock):
         if not isinstance(values, dict):
             return values
         return {name: value for name, value in values.items() if name not in _FROM_ENVIRONMENT or not _is_empty(value)}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Let deployments refer to a saved block: Prefect takes `{"$ref": …}` only where no schema forbids it.
+
+        It checks a deployment against this schema without what is required, and a run against either this or a
+        reference, but not both: so other properties are not refused here, and one that always has a value is required.
+        """
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        schema.pop("additionalProperties", None)
+        schema["required"] = ["timeout_seconds"]
+        return schema
 
     @model_serializer(mode="wrap")
     def ser_model(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
