@@ -6,7 +6,6 @@ another one, on another machine.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from uuid import UUID
 
 from prefect import asuspend_flow_run, runtime
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.input import Keyset, RunInput, keyset_from_base_key
 from pydantic import Field, create_model
@@ -32,7 +32,7 @@ class Proposal(NamedTuple):
 
     id: str
     label: str
-    """In words; no two are the same."""
+    """In words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,25 @@ class Answer:
         return f"{self.by}, {self.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def check_can_wait() -> None:
+async def check_can_wait() -> None:
     """Make sure that this run can end and start again, before it does anything.
 
     Raises:
-        ValueError: It was not started from a deployment, or is part of another flow run.
+        ValueError: It was not started from a deployment, is part of another flow run, or would be cancelled when it
+            starts again while another run of its deployment is under way.
     """
     if runtime.deployment.id is None or runtime.flow_run.parent_flow_run_id is not None:
         raise ValueError(
             "require_approval: only a run of a deployment can wait for a person, and no subflow can; start the "
             "deployment cancel-blocked-domains-with-approval, or leave require_approval off"
+        )
+    async with get_client() as client:
+        deployment = await client.read_deployment(UUID(runtime.deployment.id))
+    options = deployment.concurrency_options
+    if options is not None and options.collision_strategy == ConcurrencyLimitStrategy.CANCEL_NEW:
+        raise ValueError(
+            "require_approval: this deployment cancels a run that starts while another is under way, and so would "
+            "lose what a person has approved; start the deployment cancel-blocked-domains-with-approval"
         )
 
 
@@ -76,11 +85,14 @@ async def remember(key: str, text: str) -> None:
 
 
 async def forget(*keys: str) -> None:
-    """Drop what this flow run remembers; what it does not is fine."""
+    """Drop what this flow run remembers, in this order; what it does not is fine."""
     async with get_client() as client:
         for key in keys:
-            with contextlib.suppress(PrefectHTTPStatusError):
+            try:
                 await client.delete_flow_run_input(UUID(runtime.flow_run.id), key)
+            except PrefectHTTPStatusError as error:
+                if error.response.status_code != 404:
+                    raise
 
 
 async def recall(key: str, flow_run_id: UUID | None = None) -> str | None:
@@ -116,18 +128,27 @@ async def ask(key: str, proposals: Sequence[Proposal], introduction: str, reason
 
     Returns:
         The answer.
+
+    Raises:
+        ValueError: The answer names what was not asked about.
     """
     form = _form(proposals, reason).with_initial_data(description=introduction)
     seconds = max(1, math.ceil((until - datetime.now(UTC)).total_seconds()))
-    # Prefect forgets that it has asked when a run has crashed since, but not what was answered.
-    answer: Any = (
-        await form.aload(_keys(key))
-        if await is_answered(key)
-        else await asuspend_flow_run(wait_for_input=form, timeout=seconds, key=key)
-    )
+    keys = _keys(key)
+    # Prefect forgets that it has asked when a run has crashed since; not what was answered, nor the form.
+    if await is_answered(key):
+        answer: Any = await form.aload(keys)
+    else:
+        await forget(keys["schema"], keys["description"])
+        answer = await asuspend_flow_run(wait_for_input=form, timeout=seconds, key=key)
     rejected = answer.decision == "reject"
+    # By number: another release, or another machine's time zones, may word the labels otherwise meanwhile.
+    numbers = {str(number): proposal.id for number, proposal in enumerate(proposals, 1)}
+    left = [label.partition(".")[0] for label in answer.leave]
+    if not numbers.keys() >= set(left):
+        raise ValueError("the answer leaves alone what was not asked about, so nothing was done; start a new run")
     return Answer(
-        approved=frozenset() if rejected else frozenset(p.id for p in proposals if p.label not in answer.leave),
+        approved=frozenset() if rejected else frozenset(numbers.values()) - {numbers[number] for number in left},
         rejected=rejected,
         reason=answer.reason.strip(),
         by=answer.decided_by.strip(),
@@ -145,7 +166,7 @@ def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
     def placed(position: int, **extra: Any) -> dict[str, Any]:
         return {"position": position, **extra}
 
-    labels = [proposal.label for proposal in proposals]
+    labels = [f"{number}. {proposal.label}" for number, proposal in enumerate(proposals, 1)]
     fields: dict[str, Any] = {
         "decision": (
             Literal["approve", "reject"],
@@ -179,7 +200,7 @@ def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
                 max_length=100,
                 title="Your name",
                 description="For the audit table: Prefect does not tell who has pressed the button.",
-                json_schema_extra=placed(3),
+                json_schema_extra=placed(3, pattern=r"(?#enter your name)\S"),
             ),
         ),
     }

@@ -358,9 +358,7 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
         table_key = f"{key}-table"
         changes = await _changes(digest, table_key)
         title = headline(digest)
-        # The table last: a run that is killed before it has told nobody, so the next one tells the same changes.
         await acreate_markdown_artifact(digest_markdown(digest, changes, table_key, meter), key=key, description=_ABOUT)
-        await acreate_table_artifact(table_rows(digest), key=table_key, description=title)
         if digest.nothing_readable:
             raise DigestUnreadableError(
                 f"No open slots could be read: {counted(len(digest.problems), 'problem')}, the first: "
@@ -370,6 +368,8 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
         if digest.problems:
             message += f" {counted(len(digest.problems), 'thing')} could not be read."
         failure = await notify(request.notify, "Availability digest", message)
+        # The table last: what the next digest is compared with is one that was read, and that somebody was told of.
+        await acreate_table_artifact(table_rows(digest), key=table_key, description=title)
     return DigestReport(
         hosts=len(digest.hosts),
         days=len(digest.days),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.logging import get_run_logger
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, TypeAdapter, ValidationError
 
 from flows.approval import (
     LONGEST_WAIT_HOURS,
@@ -94,11 +94,13 @@ Email = Annotated[
     str,
     StringConstraints(max_length=320),
     AfterValidator(_normal_email),
-    Field(json_schema_extra={"format": "email"}),
+    Field(json_schema_extra={"pattern": r"(?#use an address such as jane@example.com)^\s*[^@\s]+@[^@\s]+\s*$"}),
 ]
 Domains = Annotated[list[Annotated[Domain, Field(max_length=253)]], AfterValidator(_each_once)]
 Emails = Annotated[list[Email], AfterValidator(_each_once)]
 
+
+APPROVAL_HOURS: Final = 24
 
 # Prefect's form keeps limits only in an annotation, and a description there only as an extra.
 ApprovalHours = Annotated[
@@ -307,11 +309,12 @@ def decide(
     others = len(active) - sum(match.role == "invitee" for match in matches)
     why = ", ".join(dict.fromkeys(f"{match.role} of {match.domain}" for match in matches))
     action: Literal["keep", "report", "cancel"] = "cancel"
+    if shared and others:
+        why += f"; {counted(others, 'other invitee')}"
     if event.status == "canceled" or not matches:
         action = "keep"
     elif shared and others and policy.group_events == "report":
         action = "report"
-        why += f"; {others} other invitee{'s' if others > 1 else ''}"
     hosts = (membership.user for membership in event.event_memberships)
     host_zone = next((host_zones[host] for host in hosts if host in host_zones), None)
     return Decision(event.uri, event.start_time, host_zone, action, why, matches, shared)
@@ -409,8 +412,11 @@ async def cancel_events(
                     return CancelOutcome(decision.event, "left alone", "moved meanwhile")
             if decision.shared:
                 invitees = [invitee async for invitee in stream(alist_invitees)(client, uuid, status="active")]
-                if decide(event, invitees, policy, own_domains).action != "cancel":
+                now = decide(event, invitees, policy, own_domains)
+                if now.action != "cancel":
                     return CancelOutcome(decision.event, "left alone", "others have booked it meanwhile")
+                if look_again and now.why != decision.why:
+                    return CancelOutcome(decision.event, "left alone", "its invitees have changed meanwhile")
             cancellation = await on_client(acancel_scheduled_event)(
                 client,
                 uuid,
@@ -439,7 +445,10 @@ async def cancel_events(
 
 async def _was_moved(client: CalendlyClient, uuid: str) -> bool:
     """Say whether an event was canceled because an invitee has moved it: Calendly makes a new one then."""
-    return any([invitee.rescheduled async for invitee in stream(alist_invitees)(client, uuid)])
+    try:
+        return any([invitee.rescheduled async for invitee in stream(alist_invitees)(client, uuid)])
+    except CalendlyError:  # it is canceled, whoever did it
+        return False
 
 
 def _uuid(decision: Decision) -> str:
@@ -707,7 +716,7 @@ async def cancel_blocked_domains(
     policy: CancelPolicy,
     dry_run: bool = True,
     require_approval: bool = False,
-    approval_hours: ApprovalHours = 24,
+    approval_hours: ApprovalHours = APPROVAL_HOURS,
 ) -> CancelReport:
     """Cancel upcoming events that somebody of a blocked domain has booked.
 
@@ -733,19 +742,22 @@ async def cancel_blocked_domains(
     """
     asks = require_approval and not dry_run
     if asks:
-        check_can_wait()
-    await check_notifier(policy.notify)
+        await check_can_wait()
     began = time.monotonic()
     with count_requests() as meter:
-        plan = await _plan_to_go_on_with(approval_hours) if asks else None
+        async with failures_told(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
+            plan = await _plan_to_go_on_with(approval_hours) if asks else None
         if plan is None:
+            # Not for a run that goes on: what a person has approved is not lost because of a message.
+            await check_notifier(policy.notify)
             async with failures_told(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
                 plan = await _planned(credentials, policy, dry_run, meter)
-        run = Run(policy, dry_run, plan, meter, began, before=meter.requests)
+        run = Run(policy, dry_run, _as_shown(plan, policy) if asks else plan, meter, began, before=meter.requests)
         if asks:
             run.waits_until = plan.planned_at + timedelta(hours=approval_hours)
         if run.waiting:
-            await _wait(run)
+            async with failures_told(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
+                await _wait(run)
         if not dry_run and not run.over_cap:
             async with failures_told(policy.notify, "Blocked domains: failed", "See the log for what was canceled."):
                 await _cancel(run, credentials)
@@ -823,11 +835,14 @@ async def _plan_to_go_on_with(approval_hours: float) -> Plan | None:
     kept = await recall(PLAN_KEY)
     if kept is None:
         return None
-    plan = PLAN.validate_json(kept)
+    try:
+        plan = PLAN.validate_json(kept)
+    except ValidationError:  # whose words quote the plan
+        raise ValueError("the plan that this run remembers is of another release; start a new run") from None
     if plan.planned_at + timedelta(hours=approval_hours) > datetime.now(UTC) or await is_answered(plan.key):
         return plan
     # Somebody has let a run start again that nobody had decided about in time.
-    await forget(PLAN_KEY, _ASKED_KEY)
+    await forget(_ASKED_KEY, PLAN_KEY)
     return None
 
 
@@ -837,16 +852,14 @@ async def _wait(run: Run) -> None:
     planned = run.of("cancel")
     until = f"{run.waits_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if await recall(PLAN_KEY) is None:
-        await remember(PLAN_KEY, PLAN.dump_json(_as_shown(run.plan, run.policy)).decode())
+        await remember(PLAN_KEY, PLAN.dump_json(run.plan).decode())
     if await recall(_ASKED_KEY) is None:
         await run.write()
         get_run_logger().info("%s; a person may decide until %s", run.headline(), until)
         body = f"Decide until {until}: on the page of the flow run, menu ⋮, Resume. Otherwise nothing is canceled."
         await notify(run.policy.notify, f"Blocked domains: {run.headline()}", body)
         await remember(_ASKED_KEY, until)
-    proposals = [
-        Proposal(d.event, f"{number}. {_start(d)}, {run.who(d)} ({d.why})") for number, d in enumerate(planned, 1)
-    ]
+    proposals = [Proposal(d.event, printable(f"{_start(d)}, {run.who(d)} ({d.why})")) for d in planned]
     shown = [
         f"{number}. {cell(_start(d))}, {breakable(cell(run.who(d)), 24)}: {cell(d.why)}"
         for number, d in enumerate(planned, 1)
@@ -874,10 +887,10 @@ async def _cancel(run: Run, credentials: CalendlyCredentials) -> None:
     if planned:
         await run.write()
         task = cancel_events.with_options(task_run_name=f"Cancel {counted(len(planned), 'scheduled event')}")
-        async with progress(PROGRESS_KEY, f"Canceling {counted(len(planned), 'event')}", run.meter, len(planned)):
-            outcomes = await task(
-                credentials, planned, run.policy, run.plan.own_domains, look_again=run.answer is not None
-            )
+        look_again = run.answer is not None
+        expected = len(planned) * (2 if look_again else 1)
+        async with progress(PROGRESS_KEY, f"Canceling {counted(len(planned), 'event')}", run.meter, expected):
+            outcomes = await task(credentials, planned, run.policy, run.plan.own_domains, look_again=look_again)
         run.outcomes = {outcome.event: outcome for outcome in outcomes}
     else:
         run.outcomes = {}
@@ -903,7 +916,7 @@ async def _ended(run: Run) -> CancelReport:
     if problems:
         raise CancellationsFailedError(
             f"{report.failed} of {counted(report.to_cancel, 'event')} could not be canceled, {report.unreadable} could "
-            f"not be checked; {report.canceled} canceled. The artifact {SUMMARY_KEY} says why. Run the flow again: it "
+            f"not be checked; {report.canceled} canceled. The artifact {SUMMARY_KEY} says why. Start a new run: it "
             "does only what is left.",
             report,
         )

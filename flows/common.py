@@ -129,11 +129,14 @@ def empty_is_none(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+_LABEL = r"[^\s@/*:_.。．｡-](-*[^\s@/*:_.。．｡-])*"
+_DOMAIN_IN_FORM = rf"(?#use a domain such as spam.example)^\s*{_LABEL}([.。．｡]{_LABEL})+[.。．｡]?\s*$"
+
 # What a form refuses by itself. Prefect shows the pattern to the person: its comment says what is wanted.
 Domain = Annotated[
     str,
     AfterValidator(normal_domain),
-    Field(json_schema_extra={"pattern": r"(?#use a domain such as spam.example)^\s*[^@\s/*]+\.[^@\s/*]+\s*$"}),
+    Field(json_schema_extra={"pattern": _DOMAIN_IN_FORM}),
 ]
 ZoneName = Annotated[str, AfterValidator(_zone_name), Field(json_schema_extra={"enum": sorted(zone_names())})]
 BlockReference = Annotated[
@@ -141,7 +144,7 @@ BlockReference = Annotated[
     AfterValidator(_block_reference),
     Field(
         max_length=200,
-        json_schema_extra={"pattern": r"(?#use type/name, such as slack-webhook/ops)^([a-z0-9-]+/[a-z0-9-]+)?$"},
+        json_schema_extra={"pattern": r"(?#use type/name, such as slack-webhook/ops)^([a-z0-9-]+/[a-z0-9-]+)?\Z"},
     ),
 ]
 Notifier = Annotated[BlockReference | None, BeforeValidator(empty_is_none)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -10,7 +11,7 @@ from uuid import UUID
 from prefect import runtime
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.blocks.abstract import NotificationBlock
-from prefect.blocks.core import Block
+from prefect.blocks.core import Block, UnknownBlockType
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLOUD_UI_URL, PREFECT_UI_URL
 
@@ -18,6 +19,7 @@ from flows.common import cell
 from prefect_calendly.errors import mask
 
 FAILED_KEY: Final = "failed-notification"
+_LONGEST_SECONDS: Final = 30
 
 
 def run_page(flow_run_id: UUID | None = None) -> str | None:
@@ -50,6 +52,10 @@ async def _notifier(reference: str) -> NotificationBlock:
         raise ValueError(
             f"notify: there is no saved block {reference!r}; make one in the UI (Blocks → +), or leave it empty"
         ) from None
+    except UnknownBlockType:
+        raise ValueError(
+            f"notify: the type of {reference!r} is not known here; install the package it comes from"
+        ) from None
     if not isinstance(block, NotificationBlock):
         raise ValueError(f"notify: the block {reference!r} is not for notifications; a slack-webhook, for example, is")
     return block
@@ -72,9 +78,10 @@ async def notify(reference: str | None, subject: str, body: str, flow_run_id: UU
     page = run_page(flow_run_id)
     try:
         block: Any = await _notifier(reference)
-        with block.raise_on_failure():
-            sent = getattr(block, "anotify", None)  # newer blocks have both; `notify` alone is async
-            await (sent or block.notify)(f"{body}\n{page}" if page else body, subject)
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            with block.raise_on_failure():
+                sent = getattr(block, "anotify", None)  # newer blocks have both; `notify` alone is async
+                await (sent or block.notify)(f"{body}\n{page}" if page else body, subject)
     except Exception as error:  # whatever a notifier does, the work itself is done
         # Not the error's own text: a webhook's URL is a secret, and libraries like to quote it.
         problem = f"The notification through {reference} failed ({type(error).__name__})."

@@ -11,11 +11,11 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 
 from flows.approval import recall
-from flows.cancel_blocked_domains import PLAN, PLAN_KEY, CancelPolicy, Run
+from flows.cancel_blocked_domains import APPROVAL_HOURS, PLAN, PLAN_KEY, CancelPolicy, Run
 from flows.notifications import notify
 
-EXPIRED_MESSAGE: Final = "The flow was paused and never resumed."
-"""How Prefect ends a flow run that nobody has resumed in time."""
+EXPIRED_MESSAGES: Final = tuple(f"The flow was {how} and never resumed." for how in ("paused", "suspended", "resuming"))
+"""How Prefect ends a flow run that nobody has resumed in time, or somebody too late."""
 
 
 @flow(flow_run_name="approval of {flow_run_id} has expired")
@@ -35,12 +35,12 @@ async def record_expired_approval(flow_run_id: UUID) -> bool:
         flow_run = await client.read_flow_run(flow_run_id)
     state = flow_run.state
     kept = await recall(PLAN_KEY, flow_run_id)
-    if state is None or not state.is_failed() or state.message != EXPIRED_MESSAGE or kept is None:
+    if state is None or not state.is_failed() or state.message not in EXPIRED_MESSAGES or kept is None:
         logger.info("Flow run %s does not wait for a person in vain: nothing to write down.", flow_run_id)
         return False
     policy = CancelPolicy.model_validate(flow_run.parameters["policy"])
     plan = PLAN.validate_json(kept)
-    until = plan.planned_at + timedelta(hours=flow_run.parameters["approval_hours"])
+    until = plan.planned_at + timedelta(hours=flow_run.parameters.get("approval_hours", APPROVAL_HOURS))
     run = Run(policy, dry_run=False, plan=plan, waits_until=until, expired=True)
     await run.write()
     logger.info("%s (flow run %s)", run.headline(), flow_run_id)

@@ -12,15 +12,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun
 from prefect.flows import EntrypointType
 from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry, Crashed, Failed
 
 from flows.approval import MOST_PROPOSALS
 from flows.cancel_blocked_domains import DECISIONS_KEY, SUMMARY_KEY, CancelReport, cancel_blocked_domains
-from flows.record_expired_approval import EXPIRED_MESSAGE, record_expired_approval
+from flows.notifications import FAILED_KEY
+from flows.record_expired_approval import EXPIRED_MESSAGES, record_expired_approval
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
@@ -87,8 +89,13 @@ class Deployed:
 @pytest.fixture
 async def deployed(prefect_server: None, sandbox: Sandbox, receiver: Receiver) -> Deployed:
     await credentials_for(sandbox).asave("approval", overwrite=True)
+    return Deployed(await deploy("with-approval"), sandbox, receiver.block)
+
+
+async def deploy(name: str, limit: ConcurrencyLimitConfig | None = None) -> UUID:
     deployment = await cancel_blocked_domains.ato_deployment(
-        "with-approval",
+        name,
+        concurrency_limit=limit,
         parameters={
             "credentials": {"$ref": {"block_document_slug": "calendly-credentials/approval"}},
             "dry_run": False,
@@ -96,7 +103,7 @@ async def deployed(prefect_server: None, sandbox: Sandbox, receiver: Receiver) -
         },
         entrypoint_type=EntrypointType.MODULE_PATH,  # by a file's path, Prefect copies the whole folder for each run
     )
-    return Deployed(await deployment.aapply(), sandbox, receiver.block)
+    return await deployment.aapply()
 
 
 async def table() -> dict[str, dict[str, str]]:
@@ -180,10 +187,10 @@ async def test_a_plan_that_nobody_decides_about_in_time_ends_as_failed_and_is_wr
     deployed: Deployed, sandbox: Sandbox, receiver: Receiver
 ) -> None:
     event = deployed.book(f"eve@{DOMAIN}")
-    run = await deployed.start(approval_hours=0.5)
+    run = await deployed.start()
     await deployed.go_on(run)
     async with get_client() as client:  # as a service of the server does, which this test's server lacks
-        await client.set_flow_run_state(run, Failed(message=EXPIRED_MESSAGE), force=True)
+        await client.set_flow_run_state(run, Failed(message=EXPIRED_MESSAGES[0]), force=True)
     assert await record_expired_approval(run) is True
     assert not canceled(sandbox)
     row = (await table())[event]
@@ -230,11 +237,37 @@ async def test_a_run_that_starts_again_after_nobody_decided_plans_and_asks_anew(
     await deployed.go_on(run)
     later = deployed.book(f"eva@{DOMAIN}")
     async with get_client() as client:
-        await client.set_flow_run_state(run, Failed(message=EXPIRED_MESSAGE), force=True)
+        await client.set_flow_run_state(run, Failed(message=EXPIRED_MESSAGES[0]), force=True)
         await client.set_flow_run_state(run, AwaitingRetry())
     assert (await deployed.go_on(run)).state_name == "Suspended"
     assert (await table())[later]["what happened"] == "waits for approval"
     assert len(receiver.messages) == 2
+
+
+async def test_a_notification_block_that_is_gone_meanwhile_keeps_no_approval_from_being_done(
+    deployed: Deployed, sandbox: Sandbox
+) -> None:
+    event = deployed.book(f"eve@{DOMAIN}")
+    run = await deployed.start()
+    await deployed.go_on(run)
+    await Block.adelete(deployed.block)
+    await deployed.answer(run)
+    assert (await deployed.go_on(run)).state_name == "Completed"
+    assert canceled(sandbox).keys() == {event}
+    assert "Blocked domains: 1 event canceled" in await artifact(FAILED_KEY)
+
+
+async def test_a_deployment_that_would_cancel_the_run_when_it_goes_on_is_refused(
+    deployed: Deployed, sandbox: Sandbox
+) -> None:
+    deployed.book(f"eve@{DOMAIN}")
+    limit = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    deployed.deployment = await deploy("hourly", limit)
+    run = await deployed.start()
+    with no_request(sandbox):
+        ended = await deployed.go_on(run)
+    assert ended.state is not None
+    assert "this deployment cancels a run that starts while another is under way" in str(ended.state.message)
 
 
 async def test_a_recorder_writes_nothing_about_a_run_that_has_ended_otherwise(deployed: Deployed) -> None:
