@@ -1,16 +1,24 @@
-# `make demo` and `make test` set up all they need: Python 3.11 or newer and make are enough.
+# `make demo`, `make up` and `make test` set up all they need: Python 3.11 or newer and make are enough.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 GATEWAY ?= sandbox
 
-.PHONY: demo test lint types build bench clean
+.PHONY: demo up test scale-test lint types build bench clean
 
 demo: .venv/.installed
 	$(BIN)/python -m flows.demo --gateway $(GATEWAY)
 
+# Sandbox, Prefect server with UI, worker and deployments on this machine; PORT=… sets the server's port.
+up: .venv/.installed-up
+	@$(BIN)/python -m deployments.up $(if $(PORT),--port '$(PORT)') $(ARGS)
+
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 $(ARGS)
+
+# PostgreSQL, Redis, API, services and two workers as separate processes, and the deployments on them.
+scale-test: .venv/.installed-server
+	@$(BIN)/python -m deployments.scale_test
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -34,7 +42,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.run
 
 clean:
-	rm -rf .venv .demo dist build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .demo .up .screenshots dist build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,6 +53,14 @@ clean:
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing prefect-calendly and Prefect into .venv (about half a minute, once) …"
 	$(PIP) --editable .
+	@touch $@
+
+.venv/.installed-up: .venv/.installed
+	@$(PIP) --editable '.[deployments]'
+	@touch $@
+
+.venv/.installed-server: .venv/.installed-up
+	@$(PIP) --editable '.[server]'
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed

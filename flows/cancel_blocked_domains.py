@@ -613,7 +613,7 @@ class Run:
                 f"{counted(plan.checked, 'event')} of {whose}",
                 f"from {plan.since.astimezone(own):%Y-%m-%d %H:%M} to {plan.until.astimezone(own):%Y-%m-%d %H:%M} "
                 f"({own.key})",
-                f"{len(policy.blocked_domains)} blocked domains: {_some(policy.blocked_domains)}"
+                f"{counted(len(policy.blocked_domains), 'blocked domain')}: {_some(policy.blocked_domains)}"
                 + (", with subdomains" if policy.include_subdomains else ""),
             ],
             "Decided": [

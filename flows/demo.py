@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from flows.local import own_environment, sandbox_command
+
 if TYPE_CHECKING:
     from prefect_calendly import CalendlyCredentials
 
@@ -88,27 +90,20 @@ def _stop(signal_number: int, frame: Any) -> NoReturn:
 
 def _own_prefect(home: Path) -> None:
     """Point Prefect, which is not imported yet, to a home and an ephemeral server of the demo's own."""
-    (home / "prefect").mkdir(parents=True, exist_ok=True)
-    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-        del os.environ[name]
-    os.environ.update(
-        PREFECT_HOME=str(home / "prefect"),
+    environment = own_environment(
+        home,
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="true",
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        PREFECT_LOGGING_LEVEL="INFO",
         PREFECT_LOGGING_SERVER_LEVEL="ERROR",
-        DO_NOT_TRACK="1",
     )
-    for name in ("NO_PROXY", "no_proxy"):  # Prefect's server and the sandbox are on this machine
-        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 @contextlib.contextmanager
 def _sandbox(key: str, events: int) -> Iterator[str]:
     """Run the sandbox in a process of its own; yield its URL."""
-    command = [sys.executable, "-m", "prefect_calendly.sandbox", "--events", str(events)]
-    command += ["--invitees", str(events * 2), "--hosts", "5", "--api-key", key]
+    command = [sys.executable, *sandbox_command(events, key)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  (our own module)
     _started.append(process)
     try:

@@ -22,6 +22,7 @@ from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 from prefect_calendly import CalendlyCredentials  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
+from tests.support import stack  # noqa: E402, F401  (a fixture)
 
 pytest_plugins = ["pytester"]
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import selectors
-from collections.abc import Callable, Coroutine
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -137,3 +142,61 @@ def database_of_prefect() -> list[Path]:
     url = str(get_current_settings().server.database.connection_url.get_secret_value())  # type: ignore[union-attr]
     path = Path(url.partition(":///")[2].partition("?")[0])
     return sorted(path.parent.glob(f"{path.name}*"))
+
+
+ROOT = Path(__file__).parent.parent
+
+
+class _Patient(httpx.HTTPTransport):
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(20):
+            if (answer := super().handle_request(request)).status_code != 503:
+                break
+            answer.close()
+            time.sleep(0.5)
+        return answer
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What `make up` runs: a sandbox, a Prefect server with UI, a worker, the deployments and their first runs."""
+
+    process: subprocess.Popen[str]
+    home: Path
+    log: Path
+    """What a person would see."""
+    api_url: str
+    ui_url: str
+    sandbox_url: str
+    sandbox_key: str
+
+    def prefect(self) -> httpx.Client:
+        """A client of the Prefect server, patient with its SQLite: 503 says that the database is locked just now."""
+        return httpx.Client(base_url=self.api_url, transport=_Patient(), timeout=120)
+
+
+@contextmanager
+def running_stack(home: Path, *arguments: str, events: int = 60) -> Iterator[Stack]:
+    """Run `make up` in a folder until the block ends; it is ready inside."""
+    home.mkdir(exist_ok=True)
+    log = home.with_name(f"{home.name}.log")
+    command = [sys.executable, "-m", "deployments.up", "--home", str(home), "--events", str(events), *arguments]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 240
+        while not (home / "up.json").exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield Stack(process, home, log, **json.loads((home / "up.json").read_text()))
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One `make up` for all tests that need one; nothing runs in it by itself."""
+    with running_stack(tmp_path_factory.mktemp("stack") / "up", "--no-schedules") as stack:
+        yield stack

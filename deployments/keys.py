@@ -1,0 +1,132 @@
+"""Save a new key in the place of an old one: `python -m deployments.keys maton` or `… encryption`.
+
+A key is asked for, or read from standard input; it is shown nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+
+import httpx
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from prefect.exceptions import PrefectHTTPStatusError
+from pydantic import ValidationError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from flows.common import counted
+from prefect_calendly import CalendlyCredentials
+
+
+class RefusedError(Exception):
+    """Why nothing was changed, in one line."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m deployments.keys", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    maton = commands.add_parser("maton", help="the Maton key of a credentials block, which is made if it is not there")
+    maton.add_argument("--block", default="main", help="name of the block (default: main)")
+    commands.add_parser("encryption", help="the key that blocks are encrypted with; API and services must be stopped")
+    options = parser.parse_args()
+    try:
+        if options.command == "maton":
+            print(asyncio.run(save_maton_key(options.block, _ask("Maton API key: "))))
+        else:
+            print(asyncio.run(encrypt_anew(_setting("PREFECT_SERVER_ENCRYPTION_KEY"), _ask("New encryption key: "))))
+    except RefusedError as error:
+        print(f"Nothing was changed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _ask(what: str) -> str:
+    return (getpass.getpass(what) if sys.stdin.isatty() else sys.stdin.readline()).strip()
+
+
+def _setting(name: str) -> str:
+    if not (value := os.environ.get(name)):
+        raise RefusedError(f"{name} is not set; run this where the API runs, with its environment")
+    return value
+
+
+async def save_maton_key(block: str, key: str) -> str:
+    """Save a key in a credentials block, if Calendly accepts it; the block's other fields stay as they are.
+
+    Args:
+        block: Name of the block; it is made if it is not there.
+        key: The key.
+
+    Returns:
+        What was done, for a person.
+
+    Raises:
+        RefusedError: The key does not work, or Prefect's API does not answer as it should.
+    """
+    others = {}
+    try:
+        if (old := await _saved(block)) is not None:
+            others = {
+                name: getattr(old, name) for name in old.model_fields_set & CalendlyCredentials.model_fields.keys()
+            }
+        new = CalendlyCredentials(**{**others, "api_key": key})
+        check = await new.acheck()
+        if not check.ok:
+            raise RefusedError(str(check.problem))
+        await new.asave(block, overwrite=True)
+    except ValidationError as error:
+        raise RefusedError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    except httpx.TransportError as error:
+        raise RefusedError(f"Prefect's API does not answer ({type(error).__name__}); see PREFECT_API_URL") from None
+    except PrefectHTTPStatusError as error:
+        raise RefusedError(f"Prefect's API answers {error.response.status_code}; its log says why") from None
+    return f"calendly-credentials/{block} {'has the new key' if old else 'was made'}: {check.user_name}"
+
+
+async def _saved(block: str) -> CalendlyCredentials | None:
+    try:
+        return await CalendlyCredentials.aload(block)
+    except ValueError as error:
+        if isinstance(error, ValidationError):
+            raise
+        return None
+
+
+async def encrypt_anew(old: str, new: str) -> str:
+    """Encrypt all saved blocks with another key: all of them, or none.
+
+    Args:
+        old: The key until now, PREFECT_SERVER_ENCRYPTION_KEY.
+        new: The key from now on.
+
+    Returns:
+        What was done, for a person.
+
+    Raises:
+        RefusedError: A key is no Fernet key, or the old one is not the one that a block was saved with.
+    """
+    try:
+        keys = MultiFernet([Fernet(new), Fernet(old)])
+    except ValueError:
+        raise RefusedError("an encryption key is 44 characters: openssl rand -base64 32 | tr '+/' '-_'") from None
+    engine = create_async_engine(_setting("PREFECT_SERVER_DATABASE_CONNECTION_URL"))
+    try:
+        async with engine.begin() as connection:
+            blocks = (await connection.execute(text("SELECT id, data #>> '{}' FROM block_document FOR UPDATE"))).all()
+            for identifier, data in blocks:
+                update = text("UPDATE block_document SET data = to_jsonb(CAST(:data AS text)) WHERE id = :id")
+                await connection.execute(update, {"id": identifier, "data": keys.rotate(data.encode()).decode()})
+    except InvalidToken:
+        raise RefusedError(f"block {identifier} was not saved with this PREFECT_SERVER_ENCRYPTION_KEY") from None
+    finally:
+        await engine.dispose()
+    done = f"{counted(len(blocks), 'block')} encrypted anew"
+    return f"{done}; now set PREFECT_SERVER_ENCRYPTION_KEY to the new key, and start API and services"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

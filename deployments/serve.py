@@ -1,0 +1,92 @@
+"""Serve the deployments from this one process, without work pool and workers: `python -m deployments.serve [file]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Schedule
+
+FILE = Path(__file__).with_name("prefect.yaml")
+
+
+def runner_deployment(deployment: dict[str, Any]) -> RunnerDeployment:
+    """Make of a deployment of the file one that a process can serve; its work pool is left out.
+
+    Args:
+        deployment: A deployment that `deployments.check` finds no problem in.
+
+    Returns:
+        The same for `prefect.serve`.
+    """
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+    from prefect.flows import load_flow_from_entrypoint
+    from prefect.schedules import Cron, Interval, RRule
+    from prefect.types.entrypoint import EntrypointType
+
+    from deployments.check import trigger_of
+
+    def schedule(written: dict[str, Any]) -> Schedule:
+        kind = next(kind for kind in ("cron", "interval", "rrule") if kind in written)
+        others = {key: value for key, value in written.items() if key != kind}
+        makers: dict[str, Callable[..., Schedule]] = {"cron": Cron, "interval": Interval, "rrule": RRule}
+        return makers[kind](written[kind], **others)
+
+    limit = deployment.get("concurrency_limit")
+    module = ":" not in deployment["entrypoint"]
+    as_they_are = ("description", "enforce_parameter_schema", "parameters", "paused", "tags", "version")
+    flow: Flow[..., Any] = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
+    made = flow.to_deployment(
+        deployment["name"],
+        schedules=[schedule(each) for each in deployment.get("schedules") or []],
+        concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
+        triggers=[trigger_of(each) for each in deployment.get("triggers") or []],
+        entrypoint_type=EntrypointType.MODULE_PATH if module else EntrypointType.FILE_PATH,
+        **{key: deployment[key] for key in as_they_are if key in deployment},
+    )
+    return cast("RunnerDeployment", made)  # no coroutine, for no event loop runs here
+
+
+def main() -> int:
+    """Serve until stopped; return 1 and say why, one line each, if that cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.serve", description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=FILE)
+    parser.add_argument("--limit", type=int, help="flow runs at once (default: Prefect's)")
+    options = parser.parse_args()
+    _environment_of_runs(options.file)
+
+    from prefect import serve
+
+    from deployments.check import deployments_of, problems, server_problems
+
+    found = problems(options.file) or asyncio.run(server_problems(options.file, pools=False))
+    if found:
+        print(*found, sep="\n", file=sys.stderr)
+        return 1
+    serve(*map(runner_deployment, deployments_of(options.file)), limit=options.limit)
+    return 0
+
+
+def _environment_of_runs(path: Path) -> None:
+    """Set what a work pool would set for the runs, before Prefect is imported and reads its settings."""
+    wrong = (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)  # the check tells what
+    with contextlib.suppress(*wrong):
+        for deployment in yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]:
+            variables = (deployment.get("work_pool") or {}).get("job_variables") or {}
+            for name, value in (variables.get("env") or {}).items():
+                os.environ.setdefault(name, str(value))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What `make up` does once its processes run: block, pool, deployments, automations, a few runs to look at."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.workers.process import ProcessWorker
+
+from deployments import automations, check
+from prefect_calendly import CalendlyCredentials
+
+ROOT = Path(__file__).parent.parent
+_LONGEST_RUN_SECONDS = 300
+
+
+class SetupError(Exception):
+    """What went wrong, in one line."""
+
+
+def main() -> int:
+    """Set everything up, then wait to be stopped; return 1 if it fails, and with it `make up` does."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.setup", description=__doc__)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("api")
+    parser.add_argument("sandbox")
+    parser.add_argument("--no-runs", action="store_true")
+    options = parser.parse_args()
+    try:
+        asyncio.run(set_up(options.home, options.api, options.sandbox, runs=not options.no_runs))
+    except Exception as error:  # whatever it is, one line of it; the rest would bury it
+        print(f"make up: {error if isinstance(error, SetupError) else repr(error)}", flush=True)
+        return 1
+    threading.Event().wait()
+    return 0
+
+
+async def set_up(home: Path, api: str, sandbox: str, *, runs: bool) -> None:
+    """Do all that is to be done; tell how far it is.
+
+    Raises:
+        SetupError: Something did not work.
+    """
+    if found := check.problems() + check.automation_problems():
+        raise SetupError("the deployments are not as they should be:\n  " + "\n  ".join(found))
+    key = json.loads((home / "state.json").read_text())["sandbox_key"]
+    await _answers(f"{sandbox}/_sandbox/stats", "the sandbox", 60)
+    say(f"Sandbox gateway: {sandbox}/calendly")
+    await _answers(f"{api}/api/health", "the Prefect server", 180)
+    say(f"Prefect server: {api}")
+    credentials = CalendlyCredentials(api_key=key, gateway_url=f"{sandbox}/calendly", connections_url=sandbox)
+    await credentials.asave("main", overwrite=True)
+    template = ProcessWorker.get_default_base_job_template()
+    async with get_client() as client:
+        with contextlib.suppress(ObjectAlreadyExists):
+            await client.create_work_pool(WorkPoolCreate(name="calendly", type="process", base_job_template=template))
+        nothing_yet = not await client.read_flow_runs(limit=1)
+    (home / "worker-may-start").touch()
+    say("Block calendly-credentials/main and work pool calendly are there, the worker starts")
+    await _deploy(home / "logs" / "deploy.log")
+    await automations.apply()
+    say("Deployments and automations are there")
+    if runs and nothing_yet:
+        await _first_runs(api, sandbox)
+    part = home / "up.json.part"
+    part.touch(mode=0o600)
+    ready = {"api_url": f"{api}/api", "ui_url": api, "sandbox_url": sandbox, "sandbox_key": key}
+    part.write_text(json.dumps(ready, indent=2) + "\n")
+    part.rename(home / "up.json")  # whoever waits for it finds the whole
+    say(f"Ready. Open {api}/v2/deployments; Ctrl-C stops everything.")
+
+
+def say(text: str) -> None:
+    print(f"▸ {text}", flush=True)
+
+
+async def _deploy(log: Path) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(check.FILE), "--all"]
+    with log.open("w") as output:
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        if await process.wait():
+            raise SetupError(f"the deployments could not be made; see {log}")
+
+
+async def _first_runs(api: str, sandbox: str) -> None:
+    """Run what shows something: a plan, a subscription, a digest and the changes since, a plan that awaits a person."""
+    say("Running some of them, so that there is something to see …")
+    await asyncio.gather(
+        _run("cancel-blocked-domains/cancel-blocked-domains-dry-run"),
+        _run("availability-digest/availability-digest"),
+        _run("ensure-webhook-subscription/ensure-webhook-subscription"),
+    )
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    busy = {"user": "AAAAAAAAAAAAAAAA", "start_time": tomorrow.isoformat()}
+    busy["end_time"] = (tomorrow + timedelta(days=4)).isoformat()
+    await asyncio.to_thread(_post, f"{sandbox}/_sandbox/busy_times", busy)
+    waiting, _ = await asyncio.gather(
+        _run("cancel-blocked-domains/cancel-blocked-domains-with-approval"),
+        _run("availability-digest/availability-digest"),
+    )
+    say(f"Somebody is to approve cancellations (Resume): {api}/v2/runs/flow-run/{waiting}")
+
+
+async def _run(deployment: str) -> UUID:
+    flow_run: FlowRun = await arun_deployment(deployment, timeout=0, as_subflow=False)
+    deadline = time.monotonic() + _LONGEST_RUN_SECONDS
+    async with get_client() as client:
+        while time.monotonic() < deadline:
+            flow_run = await client.read_flow_run(flow_run.id)
+            if flow_run.state is not None and (flow_run.state.is_final() or flow_run.state.is_paused()):
+                break
+            await asyncio.sleep(1)
+        else:
+            raise SetupError(f"the run {flow_run.name!r} of {deployment} did not end; see worker.log beside this log")
+    if not (flow_run.state.is_completed() or flow_run.state.is_paused()):
+        say(f"The run {flow_run.name!r} of {deployment} ended as {flow_run.state.name}: {flow_run.state.message}")
+    return flow_run.id
+
+
+async def _answers(url: str, what: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).close())  # noqa: S310  (loopback)
+        except OSError:
+            await asyncio.sleep(0.3)
+        else:
+            return
+    raise SetupError(f"{what} did not answer in {seconds:.0f} s; see its log in the folder of logs")
+
+
+def _post(url: str, body: dict[str, Any]) -> None:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310  (loopback)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What `make demo` and `make up` share: an environment in which nothing of the user's own Prefect is seen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def own_environment(home: Path, **settings: str) -> dict[str, str]:
+    """Return this process's environment, with a Prefect home of its own and without the user's Prefect settings.
+
+    Args:
+        home: The folder of the demo or of `make up`; Prefect's own is made inside.
+        settings: More variables; they win.
+
+    Returns:
+        Variables for a process that has not imported Prefect yet.
+    """
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "DO_NOT_TRACK": "1",
+    }
+    for name in ("NO_PROXY", "no_proxy"):  # Prefect's server and the sandbox are on this machine
+        environment[name] = ",".join(filter(None, [environment.get(name), "127.0.0.1", "localhost"]))
+    return environment | settings
+
+
+def sandbox_command(events: int, key: str, port: int = 0) -> list[str]:
+    """Return the arguments for Python that run the sandbox gateway: `events` events of five hosts.
+
+    Example:
+        >>> sandbox_command(40, "key")[:2]
+        ['-m', 'prefect_calendly.sandbox']
+    """
+    command = ["-m", "prefect_calendly.sandbox", "--events", str(events), "--invitees", str(events * 2)]
+    return [*command, "--hosts", "5", "--api-key", key, "--port", str(port)]

@@ -1,0 +1,54 @@
+"""Nobody answers a run that waits for approval: Prefect ends it, and a triggered deployment writes that down."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from flows.cancel_blocked_domains import DECISIONS_KEY
+from flows.record_expired_approval import EXPIRED_MESSAGES
+from tests.support import Stack
+
+DEPLOYMENT = "cancel-blocked-domains/cancel-blocked-domains-with-approval"
+
+
+def test_an_approval_that_nobody_gives_ends_by_itself_and_is_in_the_audit_table(stack: Stack) -> None:
+    with httpx.Client(base_url=stack.api_url, trust_env=False) as api, httpx.Client(trust_env=False) as sandbox:
+        start = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+        booking = {"start_time": start, "invitees": [{"email": "eve@expired.example"}]}
+        event = sandbox.post(f"{stack.sandbox_url}/_sandbox/events", json=booking).raise_for_status().json()["uri"]
+        deployment = api.get(f"/deployments/name/{DEPLOYMENT}").raise_for_status().json()["id"]
+        parameters = {"policy": {"blocked_domains": ["expired.example"], "horizon_days": 3}, "approval_hours": 0.002}
+        answer = api.post(f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
+        run = answer.raise_for_status().json()["id"]
+
+        state = until(lambda: ended(api.get(f"/flow_runs/{run}").json()["state"]))
+        assert (state["type"], state["message"]) == ("FAILED", EXPIRED_MESSAGES[0])
+
+        def row() -> Any:
+            table = json.loads(api.get(f"/artifacts/{DECISIONS_KEY}/latest").raise_for_status().json()["data"])
+            return next((row for row in table if event.endswith(row["event"]) and row["decided by"] != ""), None)
+
+        found = until(lambda: (item := row()) and item["what happened"] != "waits for approval" and item)
+        assert found["what happened"] == "not canceled: nobody decided in time"
+        assert found["decided by"] == "nobody"
+        assert event not in [item["uri"] for item in canceled(sandbox, stack)]
+
+
+def ended(state: dict[str, Any]) -> dict[str, Any] | None:
+    return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+
+def canceled(sandbox: httpx.Client, stack: Stack) -> list[dict[str, Any]]:
+    return list(sandbox.get(f"{stack.sandbox_url}/_sandbox/state").raise_for_status().json()["canceled_by_api"])
+
+
+def until(look: Any, seconds: float = 120) -> Any:
+    """Look again and again, until there is something to see."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.5)
+    return found

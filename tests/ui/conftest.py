@@ -1,0 +1,47 @@
+"""A person with a browser, in front of what `make up` brings up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.support import Stack
+from tests.ui.person import Person
+
+_ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+def _chromium() -> str:
+    named = os.environ.get("CHROMIUM")
+    if path := shutil.which(named or "chromium"):
+        return path
+    problem = f"CHROMIUM names {named}, which is no program" if named else "the browser tests need Chromium"
+    if named or os.environ.get("CI"):
+        pytest.fail(f"{problem}: apt-get install chromium", pytrace=False)
+    pytest.skip(f"{problem}: apt-get install chromium")
+
+
+# For this package only: a sync Playwright leaves an event loop that looks as if it ran, which async tests do not stand.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests here."""
+    path = _chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def person(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Person]:
+    """Somebody who looks at the Prefect UI; what is on the screen at the end is kept in `.screenshots`."""
+    person = Person(browser, stack, request.node.name)
+    yield person
+    person.leave()

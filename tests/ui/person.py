@@ -1,0 +1,265 @@
+"""What a person does in the Prefect UI, and what the tests know besides: Prefect's API and the sandbox."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, expect
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_calendly import CalendlyCredentials
+from tests.support import Stack
+
+SCREENSHOTS = Path(__file__).parents[2] / ".screenshots"
+PHONE = 390
+DESK = 1280
+
+T = TypeVar("T")
+
+expect.set_options(timeout=20_000)  # the machine may be slow, and busy with a flow run
+
+# Chromium does in it what a person does with their eyes: how far text is from its ground, by WCAG's contrast.
+_CONTRAST = """async ([png, width]) => {
+    const image = new Image()
+    image.src = "data:image/png;base64," + png
+    await image.decode()
+    const canvas = Object.assign(document.createElement("canvas"), {width: image.width, height: image.height})
+    const context = canvas.getContext("2d")
+    context.drawImage(image, 0, 0)
+    const {data} = context.getImageData(0, 0, Math.round(image.width * width), image.height)
+    const linear = part => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4
+    const light = at => 0.2126 * linear(data[at]) + 0.7152 * linear(data[at + 1]) + 0.0722 * linear(data[at + 2])
+    const ground = light(0)
+    let best = 1
+    for (let at = 0; at < data.length; at += 4) {
+        const other = light(at)
+        best = Math.max(best, (Math.max(ground, other) + 0.05) / (Math.min(ground, other) + 0.05))
+    }
+    return {ground, contrast: best}
+}"""
+
+
+class Person:
+    """Somebody with a browser."""
+
+    def __init__(self, browser: Browser, stack: Stack, name: str) -> None:
+        self.stack = stack
+        self._browser = browser
+        self._name = re.sub(r"\W+", "-", name).strip("-")
+        self._contexts: list[BrowserContext] = []
+        self._api = stack.prefect()
+        self._sandbox = httpx.Client(base_url=f"{stack.sandbox_url}/_sandbox", trust_env=False, timeout=30)
+
+    # In the browser
+
+    def look(self, path: str, *, width: int = DESK, dark: bool = False) -> Page:
+        """Open a page of the UI, such as `/blocks`, in a window of its own."""
+        context = self._browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", locale="en-GB"
+        )
+        self._contexts.append(context)
+        # The UI wants to tell others about its users, and shows logos from elsewhere: nothing here needs the internet.
+        context.route(lambda url: not url.startswith(self.stack.ui_url), lambda route: route.abort())
+        context.set_default_timeout(30_000)
+        page = context.new_page()
+        page.goto(f"{self.stack.ui_url}/v2{path}")
+        return page
+
+    def run_form(self, deployment: str, *, width: int = DESK) -> Page:
+        """Open the form for a custom run of a deployment."""
+        page = self.look(f"/deployments/deployment/{self.deployment(deployment)}/run", width=width)
+        expect(labels(page).filter(has_text="credentials")).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        return page
+
+    def run_page(self, run: str, *, width: int = DESK) -> Page:
+        """Open the page of a flow run."""
+        return self.look(f"/runs/flow-run/{run}", width=width)
+
+    def artifact_page(self, run: str, key: str, *, width: int = DESK, dark: bool = False) -> Page:
+        """Open an artifact that a run has made, the newest of that key."""
+        page = self.look(f"/artifacts/artifact/{self.artifact(run, key)['id']}", width=width, dark=dark)
+        # The button below is there before what is shown above it.
+        expect(page.get_by_role("button", name="Show Raw Data")).to_be_visible()
+        expect(page.locator("main .prose > *, main td, main :text('Progress: ')").first).to_be_visible()
+        return page
+
+    def picture(self, page: Page, name: str) -> None:
+        """Keep what is on a page as a picture, all of it."""
+        SCREENSHOTS.mkdir(exist_ok=True)
+        size = page.viewport_size
+        assert size is not None
+        page.wait_for_load_state("load")
+        # The page itself never scrolls, its main part does.
+        height = page.locator("main").evaluate("main => main.scrollHeight") if page.locator("main").count() else 0
+        page.set_viewport_size({"width": size["width"], "height": max(size["height"], min(int(height), 5_000))})
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+        page.set_viewport_size(size)
+
+    def leave(self) -> None:
+        """Close all windows; the last thing that was on the screen is kept as a picture."""
+        for number, context in enumerate(self._contexts):
+            for page in context.pages:
+                SCREENSHOTS.mkdir(exist_ok=True)
+                page.screenshot(path=SCREENSHOTS / f"{self._name}-{number}.png", animations="disabled")
+            context.close()
+        self._api.close()
+        self._sandbox.close()
+
+    # Besides
+
+    def api(self, path: str, body: Any = None) -> Any:
+        """Ask Prefect's API: GET, or POST where there is a body."""
+        answer = self._api.get(path) if body is None else self._api.post(path, json=body)
+        return answer.raise_for_status().json()
+
+    def deployment(self, name: str) -> str:
+        (found,) = self.api("/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+        return str(found["id"])
+
+    def number_of_runs(self) -> int:
+        return int(self.api("/flow_runs/count", {}))
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        """Start a run of a deployment, as a schedule does; its id."""
+        started = self.api(f"/deployments/{self.deployment(deployment)}/create_flow_run", {"parameters": parameters})
+        return str(started["id"])
+
+    def save_credentials(self, name: str, **more: Any) -> dict[str, Any]:
+        """Save credentials of the sandbox under a name; a reference to them, for the parameters of a run."""
+        block = CalendlyCredentials(
+            api_key=self.stack.sandbox_key,
+            gateway_url=f"{self.stack.sandbox_url}/calendly",
+            connections_url=self.stack.sandbox_url,
+            **more,
+        )
+        self.in_prefect(lambda: block.save(name, overwrite=True))
+        return {"$ref": {"block_document_slug": f"calendly-credentials/{name}"}}
+
+    def in_prefect(self, work: Callable[[], T]) -> T:
+        """Do something with Prefect's client, which runs an event loop: in this thread Playwright's seems to run."""
+
+        def there() -> T:
+            with temporary_settings({PREFECT_API_URL: self.stack.api_url}):
+                return work()
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(there).result()
+
+    def artifacts(self, run: str, key: str) -> list[dict[str, Any]]:
+        """The artifacts of a run with a key, or a part of one; the newest first."""
+        wanted = {"flow_run_id": {"any_": [run]}, "key": {"like_": key}}
+        return list(self.api("/artifacts/filter", {"artifacts": wanted, "sort": "CREATED_DESC"}))
+
+    def artifact(self, run: str, key: str) -> dict[str, Any]:
+        """The newest artifact of a run with exactly this key."""
+        found = [artifact for artifact in self.artifacts(run, key) if artifact["key"] == key]
+        assert found, f"run {run} has made no artifact {key}"
+        return found[0]
+
+    def state(self, run: str) -> str:
+        """Name of the state that a run is in."""
+        return str(self.api(f"/flow_runs/{run}")["state"]["name"])
+
+    def book(self, domain: str, days_ahead: int, **more: Any) -> str:
+        """Let somebody of a domain book Alice in the sandbox; uuid of the event."""
+        start = datetime.now(UTC).replace(hour=15, minute=0, second=0, microsecond=0) + timedelta(days=days_ahead)
+        body = {"start_time": start.isoformat(), "invitees": [{"email": f"jane@{domain}", "name": "Jane"}], **more}
+        answer = self._sandbox.post("/events", json=body).raise_for_status().json()
+        return str(answer["uri"]).rpartition("/")[2]
+
+    def event(self, uuid: str) -> dict[str, Any]:
+        """An event of the sandbox, as Calendly tells it."""
+        answer = httpx.get(
+            f"{self.stack.sandbox_url}/calendly/scheduled_events/{uuid}",
+            headers={"Authorization": f"Bearer {self.stack.sandbox_key}"},
+            trust_env=False,
+        )
+        return dict(answer.raise_for_status().json()["resource"])
+
+
+def labels(page: Page | Locator) -> Locator:
+    return page.locator("label[data-slot=label]")
+
+
+def field(page: Page | Locator, title: str) -> Locator:
+    """The field of a form with a title, with its label, its help and what it is wrong with it."""
+    label = labels(page).filter(has_text=re.compile(rf"^{re.escape(title)}( \(Optional\))?$"))
+    return label.locator("xpath=ancestor::div[fieldset][1]")
+
+
+def until(look: Callable[[], T], seconds: float = 120) -> T:
+    """Look again and again, until there is something to see."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.3)
+    return found
+
+
+def add_item(at: Locator, text: str) -> None:
+    """Add a text to a list of a form."""
+    before = at.locator("textarea").count()
+    for _ in range(5):  # what is clicked while the form is still being filled with defaults is lost
+        at.get_by_role("button", name="Add item").click()
+        with contextlib.suppress(AssertionError):
+            expect(at.locator("textarea")).to_have_count(before + 1, timeout=2_000)
+            break
+    at.locator("textarea").last.fill(text)
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Open a tab of a page, also of one that is still being made: there, a click is lost."""
+    tab = page.get_by_role("tab", name=name)
+    for _ in range(5):
+        tab.click()
+        with contextlib.suppress(AssertionError):
+            expect(tab).to_have_attribute("aria-selected", "true", timeout=2_000)
+            return
+    raise AssertionError(f"the tab {name} does not open")
+
+
+def choose(page: Page, at: Locator, option: str) -> None:
+    """Choose in a select."""
+    at.click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def created_run(page: Page, press: Callable[[], None]) -> str:
+    """Do what makes a flow run; its id."""
+    with page.expect_response(lambda response: response.url.endswith("/create_flow_run")) as waiting:
+        press()
+    answer: Response = waiting.value
+    assert answer.ok, answer.text()
+    return str(answer.json()["id"])
+
+
+def sideways(page: Page) -> list[str]:
+    """What is wider than a page and thus pushes it sideways, or is cut off; nothing is good."""
+    page.wait_for_load_state("networkidle")
+    found: list[str] = page.evaluate(
+        """() => {
+            const main = document.querySelector("main")
+            if (main.scrollWidth <= main.clientWidth && document.documentElement.scrollWidth <= innerWidth) return []
+            return [...main.querySelectorAll("*")]
+                .filter(part => part.getBoundingClientRect().right > innerWidth)
+                .map(part => `${part.tagName} ${part.textContent.slice(0, 60)}`)
+        }"""
+    )
+    return found
+
+
+def readable(page: Page, picture: Locator, part: float) -> dict[str, float]:
+    """How light the ground of a picture is, from 0 to 1, and how much its text in the leftmost part contrasts."""
+    png = base64.b64encode(picture.screenshot(animations="disabled")).decode()
+    found: dict[str, float] = page.evaluate(_CONTRAST, [png, part])
+    return found
