@@ -410,7 +410,7 @@ async def test_however_many_requests_are_cancelled_an_open_client_stays_usable(s
             cancelled += sum(await asyncio.gather(*(impatient() for _ in range(6))))
         assert cancelled > 300
         sandbox.clear_faults()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):  # for ever, on a busy machine too
             answers = await client.all(range(40), lambda _: client.request("GET", "/users/me"))
         assert len(answers) == 40
         assert client._limiter.quota._under_way == 0
