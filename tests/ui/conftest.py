@@ -40,8 +40,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def person(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Person]:
+def person(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Person]:
     """Somebody who looks at the Prefect UI; what is on the screen at the end is kept in `.screenshots`."""
+    stack: Stack = request.getfixturevalue(
+        "stack"
+    )  # not as an argument: it would be started before we know of Chromium
     person = Person(browser, stack, request.node.name)
     yield person
     person.leave()
