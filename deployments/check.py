@@ -164,6 +164,8 @@ def _read(path: Path) -> dict[str, Any] | str:
 
 def _problems(raw: dict[str, Any]) -> Iterator[str]:
     yield from _unknown(raw, _names(PrefectYamlModel), "")
+    if "pull" not in raw:
+        yield "pull: is missing, so that prefect deploy asks about it; write pull: [] if workers have the code"
     deployments = raw.get("deployments")
     if not isinstance(deployments, list) or not deployments:
         yield "deployments: must be a list of deployments"
@@ -187,6 +189,8 @@ def _deployment(deployment: dict[str, Any]) -> Iterator[str]:
     yield from _against(DeploymentConfig, {k: v for k, v in deployment.items() if k not in apart}, "")
     if "schedule" in deployment:
         yield "schedule: is deprecated; write a list under schedules"
+    if "schedules" not in deployment:
+        yield "schedules: is missing, so that prefect deploy asks about it; write schedules: [] if there is none"
     yield from _schedules(deployment.get("schedules") or [])
     yield from _pool(deployment.get("work_pool"))
     yield from _limit(deployment.get("concurrency_limit"))

@@ -1,4 +1,4 @@
-"""What `make up` does once its processes run: block, pool, deployments, automations, a few runs to look at."""
+"""What `make up` does once its processes run: block, pool, deployments, a few runs to look at."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.states import AwaitingRetry, Cancelled, Crashed
 from prefect.workers.process import ProcessWorker
 
-from deployments import automations, check
+from deployments import check
 from prefect_calendly import CalendlyCredentials
 
 ROOT = Path(__file__).parent.parent
@@ -71,11 +73,11 @@ async def set_up(home: Path, api: str, sandbox: str, *, runs: bool) -> None:
         with contextlib.suppress(ObjectAlreadyExists):
             await client.create_work_pool(WorkPoolCreate(name="calendly", type="process", base_job_template=template))
         nothing_yet = not await client.read_flow_runs(limit=1)
+        await _take_up_again(client)
     (home / "worker-may-start").touch()
     say("Block calendly-credentials/main and work pool calendly are there, the worker starts")
     await _deploy(home / "logs" / "deploy.log")
-    await automations.apply()
-    say("Deployments and automations are there")
+    say("Deployments are there")
     if runs and nothing_yet:
         await _first_runs(api, sandbox)
     part = home / "up.json.part"
@@ -96,6 +98,22 @@ async def _deploy(log: Path) -> None:
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         if await process.wait():
             raise SetupError(f"the deployments could not be made; see {log}")
+
+
+async def _take_up_again(client: PrefectClient) -> None:
+    """Put back the runs that were under way when all of this was stopped: nothing runs as yet, so they are dead.
+
+    That is what deployments/automations.yaml does on a server with PostgreSQL.
+    """
+    under_way = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=under_way))
+    for flow_run in await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=states)):
+        if flow_run.state_type == StateType.CANCELLING:
+            await client.set_flow_run_state(flow_run.id, Cancelled())
+            continue
+        await client.set_flow_run_state(flow_run.id, Crashed(message="It was stopped in the middle."))
+        await client.set_flow_run_state(flow_run.id, AwaitingRetry(message="Run again, for it was stopped."))
+        say(f"The run {flow_run.name!r} was stopped in the middle: it is run again")
 
 
 async def _first_runs(api: str, sandbox: str) -> None:

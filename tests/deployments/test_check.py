@@ -126,6 +126,9 @@ MUTATIONS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         renamed(EXPIRED, "triggers", 0, "expect", to="expects"),
         "record-expired-approval: triggers[0].expects: Prefect does not read this; did you mean expect?",
     ),
+    # What prefect deploy would ask for, where somebody looks on
+    "no schedules": (without(DRY_RUN, "schedules"), "cancel-blocked-domains-dry-run: schedules: is missing"),
+    "no pull steps": (lambda file: file.pop("pull"), "pull: is missing, so that prefect deploy asks about it"),
     # Values that Prefect refuses, or that fail when it runs
     "cron": (
         changed(CANCEL, "schedules", 0, "cron", to="0 * * *"),

@@ -81,7 +81,7 @@ def test_a_file_with_mistakes_is_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "prefect.yaml"
-    file.write_text(yaml.safe_dump({"deployments": [written(3, parameter={})]}))
+    file.write_text(yaml.safe_dump({"pull": [], "deployments": [written(3, parameter={})]}))
     monkeypatch.setattr(sys, "argv", ["serve", str(file)])
     assert serve.main() == 1
     assert capsys.readouterr().err.startswith("availability-digest: parameter: Prefect does not read this")
@@ -104,7 +104,7 @@ def test_without_a_server_or_a_block_it_says_what_to_do(stack: Stack, tmp_path: 
 
 def test_a_served_deployment_runs_and_stops_with_its_process(stack: Stack, tmp_path: Path) -> None:
     file, log = tmp_path / "prefect.yaml", tmp_path / "log"
-    file.write_text(yaml.safe_dump({"deployments": [written(3, name="served")]}))
+    file.write_text(yaml.safe_dump({"pull": [], "deployments": [written(3, name="served")]}))
     command = [sys.executable, "-m", "deployments.serve", str(file)]
     environment = {**os.environ, "PREFECT_API_URL": stack.api_url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     with log.open("w") as output, stack.prefect() as http:
