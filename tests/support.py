@@ -200,3 +200,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One `make up` for all tests that need one; nothing runs in it by itself."""
     with running_stack(tmp_path_factory.mktemp("stack") / "up", "--no-schedules") as stack:
         yield stack
+
+
+def until(look: Callable[[], T], seconds: float = 120) -> T:
+    """Look again and again, until there is something to see."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.3)
+    return found

@@ -1,7 +1,6 @@
 """Nobody answers a run that waits for approval: Prefect ends it, and a triggered deployment writes that down."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +8,7 @@ import httpx
 
 from flows.cancel_blocked_domains import DECISIONS_KEY
 from flows.record_expired_approval import EXPIRED_MESSAGES
-from tests.support import Stack
+from tests.support import Stack, until
 
 DEPLOYMENT = "cancel-blocked-domains/cancel-blocked-domains-with-approval"
 
@@ -43,12 +42,3 @@ def ended(state: dict[str, Any]) -> dict[str, Any] | None:
 
 def canceled(sandbox: httpx.Client, stack: Stack) -> list[dict[str, Any]]:
     return list(sandbox.get(f"{stack.sandbox_url}/_sandbox/state").raise_for_status().json()["canceled_by_api"])
-
-
-def until(look: Any, seconds: float = 120) -> Any:
-    """Look again and again, until there is something to see."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.5)
-    return found

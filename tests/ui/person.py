@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_calendly import CalendlyCredentials
-from tests.support import Stack
+from tests.support import Stack, until
 
 SCREENSHOTS = Path(__file__).parents[2] / ".screenshots"
 PHONE = 390
@@ -216,15 +215,6 @@ def field(page: Page | Locator, title: str) -> Locator:
     """The field of a form with a title, with its label, its help and what it is wrong with it."""
     label = labels(page).filter(has_text=re.compile(rf"^{re.escape(title)}( \(Optional\))?$"))
     return label.locator("xpath=ancestor::div[fieldset][1]")
-
-
-def until(look: Callable[[], T], seconds: float = 120) -> T:
-    """Look again and again, until there is something to see."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.3)
-    return found
 
 
 def add_item(at: Locator, text: str) -> None:
