@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, Route, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_calendly import CalendlyCredentials
@@ -239,10 +240,24 @@ def open_tab(page: Page, name: str) -> None:
     raise AssertionError(f"the tab {name} does not open")
 
 
-def choose(page: Page, at: Locator, option: str) -> None:
-    """Choose in a select."""
-    at.click()
-    page.get_by_role("option", name=option, exact=True).click()
+def choose(page: Page, at: Locator, option: str | re.Pattern[str], *, another: bool = False) -> None:
+    """Choose in a select, and close it; `another` where more than one thing can be chosen.
+
+    A list that is closing takes the focus back and with it closes one that has just been opened.
+    """
+    name: dict[str, Any] = {"name": option, "exact": isinstance(option, str)}
+    wanted = page.get_by_role("option", **name)
+    for _ in range(5):
+        with contextlib.suppress(PlaywrightTimeout):
+            if not wanted.is_visible():
+                at.click(timeout=5_000)
+            wanted.click(timeout=5_000)
+            break
+    else:
+        raise AssertionError(f"{option} cannot be chosen")
+    if another:
+        page.keyboard.press("Escape")
+    expect(page.get_by_role("option")).to_have_count(0)
 
 
 def created_run(page: Page, press: Callable[[], None]) -> str:

@@ -102,8 +102,7 @@ def test_a_run_from_the_form_appears_ends_and_leaves_artifacts_that_read_well(pe
     domain = f"spam-{secrets.token_hex(4)}.example"
     soon, late = person.book(domain, 3), person.book(domain, 40)
     page = person.run_form(DEPLOYMENT)
-    page.get_by_role("button", name="Select a block").click()
-    page.get_by_role("option", name="main", exact=True).click()
+    choose(page, page.get_by_role("button", name="Select a block"), "main")
     add_item(field(page, "Blocked Domains"), domain.upper())
     choose(page, page.get_by_label("Scope"), "user")
     choose(page, page.get_by_label("Group Events"), "cancel")
