@@ -27,9 +27,9 @@ _BESIDES_TASKS = ("credentials", "client", "endpoints")
 
 
 def modules() -> Iterator[ModuleType]:
-    for found in pkgutil.iter_modules(prefect_calendly.__path__):
-        if found.name != "sandbox":
-            yield importlib.import_module(f"prefect_calendly.{found.name}")
+    for found in pkgutil.walk_packages(prefect_calendly.__path__, "prefect_calendly."):
+        if not found.name.startswith("prefect_calendly.sandbox") and not found.name.endswith("__main__"):
+            yield importlib.import_module(found.name)
 
 
 def tasks(module: ModuleType) -> dict[str, Task[..., Any]]:

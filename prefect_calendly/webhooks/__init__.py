@@ -1,0 +1,20 @@
+"""The receiving side of webhooks: verify a delivery, read it, and tell Prefect of it.
+
+`python -m prefect_calendly.webhooks` runs the receiver.
+"""
+
+from prefect_calendly.webhooks.deliveries import Delivery, DeliveryError, parse_delivery
+from prefect_calendly.webhooks.events import CalendlyEvent, events_of_delivery, events_of_invitee
+from prefect_calendly.webhooks.signature import SignatureError, sign, verify
+
+__all__ = [
+    "CalendlyEvent",
+    "Delivery",
+    "DeliveryError",
+    "SignatureError",
+    "events_of_delivery",
+    "events_of_invitee",
+    "parse_delivery",
+    "sign",
+    "verify",
+]

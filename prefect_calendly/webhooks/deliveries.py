@@ -1,0 +1,190 @@
+"""Webhook deliveries: what Calendly says has happened, typed."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import from_json
+
+from prefect_calendly.event_types import EventType
+from prefect_calendly.invitees import Invitee, Tracking
+from prefect_calendly.resource import Items, Resource, Time
+from prefect_calendly.scheduled_events import ScheduledEvent
+
+
+class DeliveryError(ValueError):
+    """A body that is no delivery of Calendly; its text says where, and holds nothing of the body."""
+
+
+class RoutingFormAnswer(Resource):
+    """An answer on a routing form."""
+
+    question: str
+    answer: str | None = None
+    question_uuid: str | None = None
+
+
+class RoutingFormResult(Resource):
+    """Where a routing form has led to."""
+
+    type: Literal["event_type", "external_url", "custom_message"] | str
+    value: str | dict[str, Any] | None = None
+
+
+class RoutingFormSubmission(Resource):
+    """A routing form that somebody has filled in."""
+
+    uri: str
+    routing_form: str
+    questions_and_answers: Items[RoutingFormAnswer] = ()
+    tracking: Tracking | None = None
+    result: RoutingFormResult | None = None
+    submitter: str | None = None
+    submitter_type: Literal["Invitee"] | str | None = None
+    created_at: Time
+    updated_at: Time
+
+
+class DeliveredInvitee(Invitee):
+    """An invitee with the event that they booked."""
+
+    scheduled_event: ScheduledEvent
+
+
+class DeliveredContact(Resource):
+    """A contact; of a deleted one there is only when."""
+
+    uri: str
+    created_at: Time | None = None
+    updated_at: Time | None = None
+    deleted_at: Time | None = None
+
+
+class ContactChange(Resource):
+    """A contact, and whose it is."""
+
+    user_uuid: str | None = None
+    contact: DeliveredContact
+
+
+class DeliveredRecap(Resource):
+    """A meeting recap; of a deleted one there is only when."""
+
+    uri: str
+    created_at: Time | None = None
+    updated_at: Time | None = None
+    deleted_at: Time | None = None
+
+
+class RecapChange(Resource):
+    """A meeting recap, and the meeting that it is of."""
+
+    created_at: Time | None = None
+    event: dict[str, Any] | None = None
+    recap: DeliveredRecap
+
+
+class Delivery(Resource):
+    """What all deliveries have; one of an event that is not known here is just this."""
+
+    event: str = Field(min_length=1, max_length=200)
+    """Name of what happened, such as `invitee.created`."""
+    created_at: Time
+    """When Calendly made the delivery; a redelivery has the same."""
+    created_by: str | None = None
+    """URI of the user who made the subscription."""
+    payload: Any
+
+    names: ClassVar[tuple[str, ...]] = ()
+
+
+class UnknownDelivery(Delivery):
+    """Of an event that Calendly has added since."""
+
+    payload: dict[str, Any]
+
+
+class InviteeDelivery(Delivery):
+    """Somebody has booked or cancelled, did not come, or did after all."""
+
+    payload: DeliveredInvitee
+
+    names = ("invitee.created", "invitee.canceled", "invitee_no_show.created", "invitee_no_show.deleted")
+
+
+class RoutingFormDelivery(Delivery):
+    """Somebody has filled in a routing form."""
+
+    payload: RoutingFormSubmission
+
+    names = ("routing_form_submission.created",)
+
+
+class ContactDelivery(Delivery):
+    """A contact was made, changed or deleted."""
+
+    payload: ContactChange
+
+    names = ("contact.created", "contact.updated", "contact.deleted")
+
+
+class MeetingRecapDelivery(Delivery):
+    """A meeting recap was made, changed or deleted."""
+
+    payload: RecapChange
+
+    names = ("meeting_recap.created", "meeting_recap.updated", "meeting_recap.deleted")
+
+
+class EventTypeDelivery(Delivery):
+    """An event type was made, changed or deleted."""
+
+    payload: EventType
+
+    names = ("event_type.created", "event_type.updated", "event_type.deleted")
+
+
+_TYPES: Final[dict[str, type[Delivery]]] = {
+    name: kind
+    for kind in (InviteeDelivery, RoutingFormDelivery, ContactDelivery, MeetingRecapDelivery, EventTypeDelivery)
+    for name in kind.names
+}
+
+
+def parse_delivery(body: bytes) -> Delivery:
+    """Read the body of a delivery.
+
+    Args:
+        body: The request's body, whose signature was verified.
+
+    Returns:
+        An `InviteeDelivery`, `RoutingFormDelivery`, `ContactDelivery`, `MeetingRecapDelivery`, `EventTypeDelivery`, or
+        an `UnknownDelivery` of an event that is not known here. Members that are not known are kept (`model_extra`).
+
+    Raises:
+        DeliveryError: It is no JSON, or a member is missing or not of its type.
+
+    Example:
+        >>> delivery = parse_delivery(b'{"event": "comet.seen", "created_at": "2026-01-02T03:04:05Z", "payload": {}}')
+        >>> type(delivery).__name__, delivery.event
+        ('UnknownDelivery', 'comet.seen')
+    """
+    try:
+        content = from_json(body, allow_inf_nan=False)  # refuses brackets without end and halves of characters, too
+    except ValueError:
+        raise DeliveryError("the body is no JSON") from None
+    if not isinstance(content, dict):
+        raise DeliveryError("the body is no JSON object")
+    name = content.get("event")
+    kind = _TYPES.get(name, UnknownDelivery) if isinstance(name, str) else UnknownDelivery
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise DeliveryError(f"the delivery is not as it should be: {_where(error)}") from None
+
+
+def _where(error: ValidationError) -> str:
+    """Say which members are wrong, by their names and the rule: what is in them may be personal."""
+    known = error.errors(include_input=False, include_url=False, include_context=False)[:5]
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['type']}" for each in known)[:500]
