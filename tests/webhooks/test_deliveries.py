@@ -1,5 +1,6 @@
 """Deliveries: all events are typed, nothing is dropped, and what is none is said to be none."""
 
+import contextlib
 import json
 from typing import Any, get_args
 
@@ -135,10 +136,8 @@ _json = st.recursive(
 
 @given(st.binary(max_size=300) | _json.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_a_delivery_or_a_typed_error(body: bytes) -> None:
-    try:
+    with contextlib.suppress(DeliveryError):
         assert isinstance(parse_delivery(body), Delivery)
-    except DeliveryError:
-        pass
 
 
 @given(st.sampled_from(get_args(WebhookEvent)), st.data())
@@ -146,7 +145,5 @@ def test_a_delivery_with_any_member_replaced_is_one_or_a_typed_error(event: str,
     content = delivered(event)
     at = data.draw(st.sampled_from([content, content["payload"]]))
     at[data.draw(st.sampled_from(sorted(at)))] = data.draw(_json)
-    try:
+    with contextlib.suppress(DeliveryError):
         assert isinstance(parsed(content), Delivery)
-    except DeliveryError:
-        pass

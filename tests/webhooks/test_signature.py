@@ -29,7 +29,7 @@ DIGEST = "3d932f86d7b54875275996118c55b3d62cd45cbe9cf2930d3140807f92a48928"
 VALUE = f"t=1700000000,v1={DIGEST}"
 
 keys = st.text(min_size=1, max_size=80).filter(lambda key: not any("\ud800" <= letter <= "\udfff" for letter in key))
-times = st.datetimes(datetime(2015, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))
+times = st.integers(1_400_000_000, 3_800_000_000).map(lambda second: datetime.fromtimestamp(second, UTC))
 
 
 def check(value: str, body: bytes = BODY, *keys: str | SecretStr, now: datetime = SIGNED_AT) -> datetime:
@@ -51,8 +51,8 @@ def test_what_is_signed_passes_as_an_hmac_made_elsewhere_does(body: bytes, key: 
     second = str(int(now.timestamp()))
     digest = hmac.digest(key.encode(), second.encode() + b"." + body, hashlib.sha256).hex()
     assert sign(body, key, now) == f"t={second},v1={digest}"
-    assert check(sign(body, key, now), body, key, now=now) <= now
-    assert check(sign(body, SecretStr(key), now), body, SecretStr(key), now=now) <= now
+    assert check(sign(body, key, now), body, key, now=now) == now
+    assert check(sign(body, SecretStr(key), now), body, SecretStr(key), now=now) == now
 
 
 @given(st.binary(min_size=1, max_size=500), keys, st.data())
@@ -116,7 +116,7 @@ def test_elements_that_are_not_known_are_ignored_and_one_digest_that_fits_is_eno
         f"t=yesterday,v1={DIGEST}",
         f"t=-1,v1={DIGEST}",
         f"t=1_700_000_000,v1={DIGEST}",
-        f"t=١٧٠٠٠٠٠٠٠٠,v1={DIGEST}",  # noqa: RUF001 (digits, but not these)
+        f"t=١٧٠٠٠٠٠٠٠٠,v1={DIGEST}",
         f"t=999999999999,v1={DIGEST}",
         f"t=1700000000,t=1700000000,v1={DIGEST}",
         f"t=1700000000,v1={DIGEST[:-1]}",
