@@ -167,6 +167,11 @@ async def test_however_the_answer_is_lost_a_deletion_happens_once(
     ("change", "words"),
     [
         ({"url": "http://hooks.example.com"}, "url must be an https:// URL"),
+        ({"url": "http://hooks.example.com"}, "http:// is for this machine only: 127.0.0.1, localhost or"),
+        ({"url": "http://127.0.0.1.example.com"}, "url must be an https:// URL"),
+        ({"url": "http://me:pw@127.0.0.1"}, "url must be an https:// URL"),
+        ({"url": "http://"}, "url must be an https:// URL"),
+        ({"url": "ftp://localhost"}, "url must be an https:// URL"),
         ({"url": "hooks.example.com"}, "url must be an https:// URL"),
         ({"url": "https://me:pw@hooks.example.com"}, "url must be an https:// URL"),
         ({"url": "https://hooks.example.com/#x"}, "url must be an https:// URL"),
@@ -222,3 +227,11 @@ def test_event_names_come_once_in_order_and_new_ones_pass() -> None:
     assert checked_events(names, "organization") == ["invitee.created", "party.started"]
     assert checked_events("invitee.created", "user") == ["invitee.created"]
     assert checked_callback_url(URL) == URL
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4300/x", "http://localhost:4300/x?y=z", "http://[::1]:4300/x"])
+async def test_on_this_machine_http_is_fine_for_trying_things_out(
+    url: str, credentials: CalendlyCredentials, sandbox: Sandbox
+) -> None:
+    hook = await acreate_webhook_subscription.fn(credentials, **asked(url=url))
+    assert (hook.callback_url, hooks(sandbox)) == (url, [hook.uri])

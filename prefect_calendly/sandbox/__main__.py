@@ -1,4 +1,4 @@
-"""`python -m prefect_calendly.sandbox`: the sandbox gateway on the command line."""
+"""`python -m prefect_calendly.sandbox`: the sandbox gateway on the command line; with a command, a running one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import sys
 from dataclasses import fields
 
 from .app import App
+from .commands import COMMANDS, PROGRAM, run
 from .server import Server, listen
 from .world import PLANS, Options
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in COMMANDS:
+        return run(arguments)
     parser = argparse.ArgumentParser(
-        prog="python -m prefect_calendly.sandbox",
+        prog=PROGRAM,
         description="A local HTTP server that behaves as the Maton gateway and Calendly behind it.",
+        epilog=f"In a running sandbox: {', '.join(COMMANDS)} make something happen; `{PROGRAM} book --help` and so on.",
     )
     add, default = parser.add_argument, Options()
     add("--host", default="127.0.0.1", help="address to listen on")
@@ -29,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--hosts", type=int, default=default.hosts, help="hosts besides Alice; the first is the owner")
     add("--seed", type=int, default=default.seed, help="the same seed makes the same world")
     add("--now", help="ISO time at which the clock starts (default: the real time)")
+    add("--clock-speed", type=float, default=default.clock_speed, help="seconds of its clock per real second")
     add("--latency-ms", type=float, default=default.latency_ms, help="added to every gateway answer")
     add("--gateway-rps", type=float, default=default.gateway_rps, help="gateway's limit per key; 0 is off")
     add("--rate-limit-per-minute", type=int, help="Calendly's limit per user (default by plan; 0 is off)")
@@ -36,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--api-key", default=default.api_key)
     add("--second-key", default=default.second_key, help="a key with no Calendly connection")
     add("--native-token", default=default.native_token, help="personal token for /native")
+    if arguments and not arguments[0].startswith("-"):
+        parser.error(f"no command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
     given = vars(parser.parse_args(arguments))
     try:
         options = Options(**{field.name: given[field.name] for field in fields(Options)})

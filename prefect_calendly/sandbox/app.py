@@ -14,13 +14,16 @@ from collections import Counter
 from typing import Any
 from urllib.parse import parse_qsl
 
+import httpx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import calendly, connections, errors, faults
 from .control import control_app
+from .deliveries import ATTEMPT_SECONDS, Deliveries
 from .errors import Refusal
 from .faults import Fault
 from .limits import Limits
+from .render import encoded
 from .routing import Answer, Call, Route
 from .seed import ALICE, build
 from .world import Options
@@ -58,15 +61,31 @@ class App:
         self.started_with = options
         self._sleepers: set[asyncio.Future[None]] = set()
         self._control: ASGIApp = control_app(self)
-        self.reset(options)
+        self._client: httpx.AsyncClient | None = None
+        self._start(options)
 
     def reset(self, options: Options) -> None:
-        """The seeded world of these options, no faults, all counters at zero."""
+        """The seeded world of these options, no faults, no deliveries, all counters at zero."""
+        old = self.deliveries
+        self._start(options)
+        old.stop()
+
+    def _start(self, options: Options) -> None:
         self.options = options
         self.world = build(options)
+        self.deliveries = Deliveries(self.world, self._deliverer)
         self.limits = Limits(options)
         self.faults: list[Fault] = []
         self.stats = Stats()
+
+    def _deliverer(self) -> httpx.AsyncClient:
+        """The one client that deliveries go out with; made when the first does, for it takes a while."""
+        if self._client is None:
+            no_limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+            self._client = httpx.AsyncClient(
+                headers={"user-agent": "calendly-sandbox"}, limits=no_limits, timeout=ATTEMPT_SECONDS, trust_env=False
+            )
+        return self._client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -165,6 +184,7 @@ class App:
         answer = route.handler(call)
         if route.write is not None:
             self.stats.writes[route.write] += 1
+            self.deliveries.wake()
         return answer
 
     # How it goes out
@@ -213,10 +233,14 @@ class App:
             timer.cancel()
             self._sleepers.discard(sleeper)
 
-    def wake(self) -> None:
-        """The server ends: nobody sleeps any longer."""
+    async def close(self) -> None:
+        """The server ends: nobody sleeps any longer, and nothing is delivered."""
         for sleeper in self._sleepers:
             _wake(sleeper)
+        self.deliveries.stop()
+        await self.deliveries.stopped()
+        if self._client is not None:
+            await self._client.aclose()
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:
@@ -245,8 +269,7 @@ def _encoded(answer: Answer) -> tuple[bytes, dict[str, str]]:
         return b"", headers
     if isinstance(answer.body, str):
         return answer.body.encode(), {"content-type": "text/plain", **headers}
-    content = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
-    return content, {"content-type": "application/json", **headers}
+    return encoded(answer.body), {"content-type": "application/json", **headers}
 
 
 async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False, flush: bool = False) -> None:

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from . import booking, render
+from .deliveries import deliverable
 from .errors import LOW_ROLE, NOT_IN_ORGANIZATION, already_exists, denied, invalid, not_found
-from .model import CONFERENCES, LOCATION_KINDS, Event, EventType, Group, Invitee, NoShow, User, Webhook, iso
+from .model import CONFERENCES, LOCATION_KINDS, Event, EventType, Group, NoShow, User, Webhook, iso
 from .paging import PAGING, page, sorted_page
 from .routing import MISSING, Answer, Call, Router, uuid_in
 from .slots import available
@@ -388,12 +389,9 @@ def create_no_show(call: Call) -> Answer:
         raise not_found()
     if invitee.no_show is not None:
         raise already_exists()
-    now = call.world.clock.now()
-    if event.start > now:
+    if event.start > call.world.clock.now():
         raise invalid(("invitee", "event has not started"))
-    invitee.no_show = NoShow(call.world.uuid(), invitee, now)
-    call.world.no_shows[invitee.no_show.uuid] = invitee.no_show
-    return _resource(render.no_show(invitee.no_show), 201)
+    return _resource(render.no_show(call.world.mark_no_show(invitee)), 201)
 
 
 def _no_show(call: Call) -> NoShow:
@@ -411,9 +409,7 @@ def get_no_show(call: Call) -> Answer:
 
 @route("DELETE", "/invitee_no_shows/{uuid}", write="no_show_deleted")
 def delete_no_show(call: Call) -> Answer:
-    item = _no_show(call)
-    item.invitee.no_show = None
-    del call.world.no_shows[item.uuid]
+    call.world.unmark_no_show(_no_show(call))
     return Answer(204)
 
 
@@ -579,7 +575,7 @@ def create_webhook(call: Call) -> Answer:
     missing = [(name, MISSING) for name in ("url", "events") if not body.get(name)]
     if missing:
         raise invalid(*missing)
-    if not isinstance(body["url"], str) or not body["url"].startswith("https://"):
+    if not isinstance(body["url"], str) or not deliverable(body["url"]):
         raise invalid(("url", "invalid"))
     scope, user, group = _scope(call, body)
     if call.caller.organization.plan == "basic":
@@ -590,7 +586,7 @@ def create_webhook(call: Call) -> Answer:
     ):
         raise invalid(("events", "invalid"))
     key = body.get("signing_key")
-    if key is not None and not isinstance(key, str):
+    if key is not None and not (isinstance(key, str) and key.encode("utf-8", "ignore").decode() == key):
         raise invalid(("signing_key", "invalid"))
     organization = call.caller.organization
     if any(w.callback_url == body["url"] and w.organization is organization for w in _hooks(call)):
@@ -649,22 +645,11 @@ def sample_webhook_data(call: Call) -> Answer:
     organization = call.caller.organization
     if family == "event_type":
         item = next(t for t in call.world.event_types.values() if t.organization is organization)
-        payload = render.event_type(item)
-        del payload["description_html"]
-        return Answer(200, render.delivery(name, call.caller, payload, now))
+        return Answer(200, render.delivery(name, call.caller, render.payload(item, now), now))
     if family not in ("invitee", "invitee_no_show"):
         raise invalid(("event", "invalid"))
     wanted = "canceled" if name == "invitee.canceled" else "active"
     events = call.world.by_owner.get((organization.uuid, wanted))
     if not events:
         raise not_found()
-    return Answer(200, render.delivery(name, call.caller, _payload(events[0].invitees[0], now), now))
-
-
-def _payload(invitee: Invitee, now: datetime) -> dict[str, Any]:
-    event = render.event(invitee.event, now)
-    del event["calendar_event"]
-    for membership in event["event_memberships"]:
-        for name in ("buffered_start_time", "buffered_end_time"):
-            del membership[name]
-    return {**render.invitee(invitee), "scheduled_event": event}
+    return Answer(200, render.delivery(name, call.caller, render.payload(events[0].invitees[0], now), now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,11 @@ TRACKING = ("utm_campaign", "utm_source", "utm_medium", "utm_content", "utm_term
 EVENT_LOCATION = {"zoom_conference": "zoom", "gotomeeting_conference": "gotomeeting"}
 # A conference is set up a moment after the booking; its link is there only then.
 CONFERENCE_SETUP = timedelta(seconds=5)
+
+
+def encoded(body: Any) -> bytes:
+    """JSON as it goes out; half a character, which JSON can hold and UTF-8 cannot, becomes a question mark."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def user(item: User) -> JSON:
@@ -316,6 +322,20 @@ def webhook(item: Webhook) -> JSON:
         "group": item.group.uri if item.group else None,
         "creator": item.creator.uri,
     }
+
+
+def payload(item: Invitee | EventType, now: datetime) -> JSON:
+    """What a webhook delivery says of an invitee (with the event) or an event type."""
+    if not isinstance(item, Invitee):
+        rendered = event_type(item)
+        del rendered["description_html"]
+        return rendered
+    scheduled = event(item.event, now)
+    del scheduled["calendar_event"]
+    for membership in scheduled["event_memberships"]:
+        for name in ("buffered_start_time", "buffered_end_time"):
+            del membership[name]
+    return {**invitee(item), "scheduled_event": scheduled}
 
 
 def delivery(name: str, by: User, payload: JSON, now: datetime) -> JSON:

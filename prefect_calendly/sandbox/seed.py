@@ -76,9 +76,9 @@ KEPT_OPEN = ("2025-03-17T14:00:00Z", "2025-03-17T14:30:00Z", "2025-03-20T15:00:0
 
 
 def build(options: Options) -> World:
-    """A world, the same for the same options (as far as `now` is given)."""
+    """A world, the same for the same options (as far as `now` is given); what is added to it later is not."""
     now = time_of(options.now) if options.now is not None else None
-    world = World(options, Clock(now), random.Random(options.seed))
+    world = World(options, Clock(now, options.clock_speed), random.Random(options.seed))
     with _without_gc():
         builder = _Builder(world)
         builder.company()
@@ -88,6 +88,8 @@ def build(options: Options) -> World:
         builder.second_company()
         builder.connections()
         world.sort_indices()
+    # What is made from now on must not look like what another run of the sandbox made: receivers know uuids again.
+    world.random = random.Random()
     return world
 
 
@@ -104,6 +106,8 @@ def _without_gc() -> Iterator[None]:
 
 
 def time_of(value: str | datetime) -> datetime:
+    if not isinstance(value, str | datetime):
+        raise ValueError(f"a time is an ISO text, such as 2025-03-14T15:00:00Z, not {value!r}")
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Generator
 from datetime import datetime
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from .app import App
-from .model import iso
+from .remote import control
 from .seed import time_of
 from .world import Options
 
@@ -71,7 +67,7 @@ class Server(uvicorn.Server):
         self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.wake()
+        await self._app.close()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -107,7 +103,6 @@ class Sandbox:
         self._options = Options(**options)
         self._host, self._port = host, port
         self._thread: threading.Thread | None = None
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.api_key = self._options.api_key
         self.second_key = self._options.second_key
         self.native_token = self._options.native_token
@@ -168,17 +163,7 @@ class Sandbox:
 
     def control(self, method: str, path: str, body: Any = None, **query: Any) -> JSON:
         """A call of the control surface, such as `control("GET", "/stats")`."""
-        url = f"{self.url}/_sandbox{path}" + (f"?{urlencode(query)}" if query else "")
-        content = None if body is None else json.dumps(body, default=_plain).encode()
-        headers = {"content-type": "application/json"}
-        request = urllib.request.Request(url, content, headers, method=method)  # noqa: S310 - our own URL
-        try:
-            with self._opener.open(request) as response:
-                result: JSON = json.load(response)
-                return result
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ValueError(error.read().decode()) from None
+        return control(self.url, method, path, body, **query)
 
     def stats(self) -> JSON:
         """Requests by route and status, the highest number in flight, unknown parameters, writes, faults."""
@@ -211,19 +196,32 @@ class Sandbox:
         *,
         advance_seconds: float | None = None,
         frozen: bool | None = None,
+        speed: float | None = None,
     ) -> datetime:
-        """Set, advance, freeze or release the sandbox's clock; returns its time."""
-        change = {"now": now, "advance_seconds": advance_seconds, "frozen": frozen}
+        """Set, advance, freeze or release the sandbox's clock, or let it run at another speed; returns its time."""
+        change = {"now": now, "advance_seconds": advance_seconds, "frozen": frozen, "speed": speed}
         given = {name: value for name, value in change.items() if value is not None}
         return time_of(self.control("POST", "/clock", given)["now"])
 
-    def add_event(self, start_time: str | datetime, **members: Any) -> str:
-        """A scheduled event; its URI. Members as in `POST /_sandbox/events`."""
+    def add_event(self, start_time: str | datetime | None = None, **members: Any) -> str:
+        """A scheduled event, on a free slot unless told when; its URI. Members as in `POST /_sandbox/events`."""
         return str(self.control("POST", "/events", {"start_time": start_time, **members})["uri"])
 
-    def reschedule_event(self, uuid: str, start_time: str | datetime) -> str:
-        """An invitee moves an event; the URI of the new one."""
+    def burst(self, count: int, **members: Any) -> list[str]:
+        """So many bookings at once; the invitees' URIs. Members (`domains`) as in `POST /_sandbox/burst`."""
+        return list(self.control("POST", "/burst", {"count": count, **members})["invitees"])
+
+    def reschedule_event(self, uuid: str, start_time: str | datetime | None = None) -> str:
+        """An invitee moves an event, to a free slot unless told when; the URI of the new one."""
         return str(self.control("POST", f"/events/{uuid}/reschedule", {"start_time": start_time})["uri"])
+
+    def cancel_event(self, uuid: str, **members: Any) -> JSON:
+        """The invitees (or one: `invitee`, or the host: `by`) cancel an event, with a `reason` or none."""
+        return self.control("POST", f"/events/{uuid}/cancel", members)
+
+    def mark_no_show(self, uuid: str, **members: Any) -> JSON:
+        """The invitees of an event (or one: `invitee`) did not come; `undo=True` takes that back."""
+        return self.control("POST", f"/events/{uuid}/no_show", members)
 
     def add_event_type(self, name: str, **members: Any) -> str:
         """An event type; its URI. Members as in `POST /_sandbox/event_types`."""
@@ -241,6 +239,21 @@ class Sandbox:
         """Change `state` or `retry_started_at` of a webhook subscription."""
         return self.control("POST", f"/webhook_subscriptions/{uuid}", members)
 
+    def deliveries(self, limit: int = 100) -> JSON:
+        """Counts of webhook deliveries, and the newest so many of them."""
+        return self.control("GET", "/deliveries", limit=limit)
+
+    def wait_for_deliveries(self, timeout: float = 10) -> JSON:
+        """As `deliveries`, once none is pending; TimeoutError if some still are after so many real seconds."""
+        found = self.control("GET", "/deliveries", wait=timeout)
+        if found["pending"]:
+            raise TimeoutError(f"{found['pending']} deliveries are still pending after {timeout:g} s")
+        return found
+
+    def set_deliveries(self, **options: Any) -> JSON:
+        """Pause, delay, duplicate, reorder, drop, spoil or replay deliveries, as `POST /_sandbox/deliveries` does."""
+        return self.control("POST", "/deliveries", options)
+
     def set_connection(self, connection_id: str, **members: Any) -> JSON:
         """Change `status` or `user` of a connection: the person logs in, or the grant is lost."""
         return self.control("POST", f"/connections/{connection_id}", members)
@@ -248,9 +261,3 @@ class Sandbox:
     def set_login(self, **members: Any) -> JSON:
         """`activate_after_gets` and `activate_after_seconds` of pending connections; None is never."""
         return self.control("POST", "/connections", members)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, datetime):
-        return iso(time_of(value))
-    raise TypeError(f"{value!r} is not JSON")

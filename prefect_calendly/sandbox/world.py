@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import math
 import random
 import secrets
 import time
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +29,7 @@ from .model import (
 from .slots import LONGEST_EVENT, busy_events
 
 PLANS = ("free", "standard", "teams", "enterprise")
+FASTEST = 1_000_000
 
 
 @dataclass(slots=True, frozen=True)
@@ -39,6 +41,7 @@ class Options:
     hosts: int = 3
     seed: int = 1
     now: str | datetime | None = None
+    clock_speed: float = 1
     latency_ms: float = 0
     gateway_rps: float = 10
     rate_limit_per_minute: int | None = None
@@ -58,6 +61,7 @@ class Options:
             raise ValueError("invitees must be at least the number of events: each has one or more")
         if self.events == 0 and self.invitees:
             raise ValueError("invitees without events have nowhere to go")
+        checked_speed(self.clock_speed)
 
     @property
     def calendly_limit(self) -> int:
@@ -67,17 +71,26 @@ class Options:
         return 50 if self.plan == "free" else 500
 
 
-class Clock:
-    """The sandbox's time: runs on from where it was set, or stands still."""
+def checked_speed(value: Any) -> float:
+    """How many seconds of the sandbox's clock a real one lasts."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 < value <= FASTEST:
+        raise ValueError(f"the clock's speed must be a number above 0, at most {FASTEST}: 1 is real time")
+    return float(value)
 
-    def __init__(self, now: datetime | None = None) -> None:
+
+class Clock:
+    """The sandbox's time: runs on from where it was set, as fast as it is told, or stands still."""
+
+    def __init__(self, now: datetime | None = None, speed: float = 1) -> None:
         self.frozen = False
+        self.speed = speed
         self.set(now or datetime.now(UTC))
 
     def now(self) -> datetime:
         if self.frozen:
             return self._base
-        return self._base + timedelta(seconds=time.monotonic() - self._since)
+        return self._base + timedelta(seconds=(time.monotonic() - self._since) * self.speed)
 
     def set(self, now: datetime) -> None:
         self._base = now.astimezone(UTC)
@@ -86,6 +99,18 @@ class Clock:
     def freeze(self, frozen: bool) -> None:
         self.set(self.now())
         self.frozen = frozen
+
+    def run_at(self, speed: float) -> None:
+        self.set(self.now())
+        self.speed = speed
+
+    def real_seconds_until(self, moment: datetime) -> float | None:
+        """How long that takes as the clock runs now; None if it stands still."""
+        return None if self.frozen else max(0.0, (moment - self.now()).total_seconds() / self.speed)
+
+
+def _nobody_listens(name: str, item: Invitee | EventType) -> None:
+    """A world that is being seeded has no deliveries."""
 
 
 def event_key(event: Event) -> tuple[datetime, str]:
@@ -115,6 +140,8 @@ class World:
     # (uuid of a user or an organisation, status or None for both) -> events ascending by start.
     by_owner: defaultdict[tuple[str, str | None], list[Event]] = field(default_factory=lambda: defaultdict(list))
     by_email: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    # Who is told of what webhooks deliver: the event's name and whom or what it is about.
+    tell: Callable[[str, Invitee | EventType], None] = _nobody_listens
 
     def uuid(self) -> str:
         """A fresh identifier of Calendly's form: 16 characters of A-Z0-9."""
@@ -155,6 +182,13 @@ class World:
         invitee.event.invitees.append(invitee)
         invitee.event.updated = invitee.created
         self._file_invitee(invitee)
+        self.tell("invitee.created", invitee)
+
+    def tell_booked(self, event: Event) -> None:
+        """An event that was filed with its invitees was booked by them just now."""
+        for invitee in event.invitees:
+            if invitee.cancellation is None:
+                self.tell("invitee.created", invitee)
 
     def cancel(self, event: Event, by: User | Invitee, reason: str | None) -> Cancellation:
         """Cancel an event for all of its invitees."""
@@ -166,11 +200,37 @@ class World:
         event.updated = now
         for index in self._indices_of(event, "canceled"):
             insort(index, event, key=event_key)
-        for invitee in event.invitees:
-            if invitee.cancellation is None:
-                invitee.cancellation = cancellation
-                invitee.updated = now
+        leaving = [invitee for invitee in event.invitees if invitee.cancellation is None]
+        for invitee in leaving:
+            invitee.cancellation = cancellation
+            invitee.updated = now
+        for invitee in leaving:
+            self.tell("invitee.canceled", invitee)
         return cancellation
+
+    def leave(self, invitee: Invitee, reason: str | None) -> None:
+        """An invitee cancels: the event goes on if others are left, else it is cancelled."""
+        event, now = invitee.event, self.clock.now()
+        if event.active_invitees == 1:
+            self.cancel(event, invitee, reason)
+            return
+        invitee.cancellation = Cancellation(invitee.name, reason, "invitee", now)
+        invitee.updated = event.updated = now
+        self.tell("invitee.canceled", invitee)
+
+    def mark_no_show(self, invitee: Invitee) -> NoShow:
+        now = self.clock.now()
+        item = invitee.no_show = NoShow(self.uuid(), invitee, now)
+        invitee.updated = now  # the event's own time stays: nothing says that Calendly moves it
+        self.no_shows[item.uuid] = item
+        self.tell("invitee_no_show.created", invitee)
+        return item
+
+    def unmark_no_show(self, item: NoShow) -> None:
+        item.invitee.no_show = None
+        item.invitee.updated = self.clock.now()
+        del self.no_shows[item.uuid]
+        self.tell("invitee_no_show.deleted", item.invitee)
 
     def _indices_of(self, event: Event, *statuses: str | None) -> Iterable[list[Event]]:
         owners = (event.organization.uuid, *(host.uuid for host in event.hosts))

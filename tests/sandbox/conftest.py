@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -70,6 +72,66 @@ class Api:
             if following is None:
                 return items
             token = {"page_token": following}
+
+
+class FarEnd:
+    """A local HTTP server that Calendly delivers to: keeps what came, answers as it is told."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        """What came: headers (names in lower case) and the raw body."""
+        self.statuses: list[int] = []
+        """The next answers; 200 when there are none left."""
+        self.open = threading.Event()
+        """While cleared, requests are taken but not answered."""
+        self.open.set()
+        self.most_at_once = self._at_once = 0
+        self._lock = threading.Lock()
+        far_end = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with far_end._lock:
+                    far_end._at_once += 1
+                    far_end.most_at_once = max(far_end.most_at_once, far_end._at_once)
+                    far_end.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
+                    status = far_end.statuses.pop(0) if far_end.statuses else 200
+                far_end.open.wait()
+                with far_end._lock:
+                    far_end._at_once -= 1
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", far_end.url)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hooks"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def stop(self) -> None:
+        """From now on connections are refused."""
+        self.open.set()
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def far_end() -> Iterator[FarEnd]:
+    far_end = FarEnd()
+    yield far_end
+    far_end.stop()
 
 
 @pytest.fixture(scope="session")

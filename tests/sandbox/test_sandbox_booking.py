@@ -222,7 +222,9 @@ def test_a_group_event_keeps_its_slot_until_it_is_full(api, book, details, slots
     assert slots(session)["2025-03-20T15:00:00.000000Z"] == 1
     second = book(event_type=session, invitee={**PERSON, "email": "two@example.com"}).json()["resource"]
     assert second["event"] == first["event"]
-    assert api.resource(first["event"])["invitees_counter"] == {"total": 2, "active": 2, "limit": 2}
+    event = api.resource(first["event"])
+    assert event["invitees_counter"] == {"total": 2, "active": 2, "limit": 2}
+    assert event["updated_at"] == second["updated_at"] > first["updated_at"]
     assert "2025-03-20T15:00:00.000000Z" not in slots(session)
     assert details(book(event_type=session))[0][0] == "event.start_time"
     assert "2025-03-20T15:00:00.000000Z" not in slots(api.event_type)  # Alice is busy for other types

@@ -104,3 +104,103 @@ def test_each_begins_anew(calendly_sandbox, n):
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio"]
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+# In a running sandbox
+
+
+@pytest.fixture
+def command(api, monkeypatch, capsys):
+    """Runs a command against the sandbox; (exit code, what it prints, what it complains)."""
+    from prefect_calendly.sandbox.__main__ import main
+
+    monkeypatch.setenv("CALENDLY_SANDBOX_URL", api.sandbox.url)
+
+    def run(*arguments):
+        code = main(list(arguments))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_booking_moving_missing_and_cancelling(api, command):
+    def event(*arguments):
+        code, out, err = command(*arguments)
+        assert (code, err, out.count("\n")) == (0, "", 1)
+        return api.resource(out.strip())
+
+    booked = event("book", "eve@blocked.example")
+    assert (booked["status"], booked["event_memberships"][0]["user"]) == ("active", api.alice)
+    assert "2025-03-15" <= booked["start_time"] < "2025-03-22"
+    (invitee,) = api.everything(f"{booked['uri']}/invitees")
+    assert (invitee["email"], invitee["name"]) == ("eve@blocked.example", "eve")
+    host = api.sandbox.add_user("Una Host", email="una@acme.example")["uri"]
+    at = "2025-05-01T10:00:00+02:00"
+    theirs = event("book", "bob@example.com", "--start", at, "--host", "una@acme.example", "--name", "Bob B")
+    assert (theirs["start_time"], theirs["event_memberships"][0]["user"]) == ("2025-05-01T08:00:00.000000Z", host)
+    (invitee,) = api.everything(f"{theirs['uri']}/invitees")
+    assert invitee["name"] == "Bob B"
+
+    moved = event("move", booked["uri"].rpartition("/")[2], "--start", "2025-05-02T10:00:00Z")
+    assert (moved["start_time"], api.resource(booked["uri"])["status"]) == ("2025-05-02T10:00:00.000000Z", "canceled")
+    again = event("move", moved["uri"])
+    assert again["start_time"] == booked["start_time"]  # free again
+    event("no-show", again["uri"])
+    assert api.everything(f"{again['uri']}/invitees")[0]["no_show"] is not None
+    event("no-show", again["uri"], "--undo")
+    assert api.everything(f"{again['uri']}/invitees")[0]["no_show"] is None
+    ended = event("cancel", again["uri"], "--reason", "ill")
+    assert (ended["status"], ended["cancellation"]["canceler_type"]) == ("canceled", "invitee")
+    ended = event("cancel", theirs["uri"], "--by", "host")
+    assert ended["cancellation"]["canceler_type"] == "host"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["cancel", "NOTHING"], "no scheduled event 'NOTHING'"),
+        (["move", "NOTHING"], "no scheduled event 'NOTHING'"),
+        (["no-show", "NOTHING"], "no scheduled event 'NOTHING'"),
+        (["cancel", "a b/ü"], "no scheduled event 'ü'"),
+        (["book", "a@example.com", "--start", "soon"], "soon"),
+        (["book", "a@example.com", "--host", "nobody"], "no user 'nobody'"),
+        (["book", "a@example.com", "--url", "http://127.0.0.1:9"], "no sandbox answers at http://127.0.0.1:9"),
+        (["book", "a@example.com", "--url", "127.0.0.1:9"], "'127.0.0.1:9' is no URL of a sandbox"),
+        (["book", "a@example.com", "--url", "file:///etc"], "is no URL of a sandbox"),
+        (["book", "a@example.com", "--url", "http://["], "'http://[' is no URL of a sandbox"),
+        (["book", "a@example.com", "--url", ""], "Name it with --url or in CALENDLY_SANDBOX_URL"),
+    ],
+)
+def test_a_command_that_fails_says_why_in_one_line(command, arguments, words):
+    code, out, err = command(*arguments)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert words in err
+
+
+def test_another_server_is_not_taken_for_a_sandbox(command, far_end):
+    code, _, err = command("book", "a@example.com", "--url", far_end.url)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "no sandbox, or one of another version: HTTP 200" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["book", "nobody"], "'nobody' is no e-mail address"),
+        (["book"], "email"),
+        (["cancel", ""], "name a scheduled event by its identifier or URI"),
+        (["bok", "a@example.com"], "no command 'bok'; there are book, cancel, move, no-show"),
+    ],
+)
+def test_a_command_that_is_misspelt_is_explained(command, arguments, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command(*arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_clock_can_start_at_another_speed():
+    with running("--events", "0", "--clock-speed", "3600") as (process, url), httpx.Client(trust_env=False) as http:
+        assert http.get(f"{url}/_sandbox/clock").json()["speed"] == 3600
+        assert end(process, signal.SIGINT) == (0, "", "")

@@ -20,6 +20,7 @@ from prefect_calendly.sandbox.seed import (
 )
 from prefect_calendly.sandbox.slots import openings_of
 from prefect_calendly.sandbox.world import Options, World
+from tests.support import until
 
 NOW = "2025-03-14T00:00:00Z"
 
@@ -102,6 +103,12 @@ def test_the_clock_runs_stops_and_jumps(api):
     assert api.sandbox.set_clock("2025-06-01T12:00:00+02:00") == datetime(2025, 6, 1, 10, tzinfo=UTC)
     api.sandbox.set_clock(frozen=False)
     assert api.sandbox.clock() > datetime(2025, 6, 1, 10, tzinfo=UTC)
+    api.sandbox.set_clock(speed=1_000_000)
+    fast = until(lambda: api.sandbox.clock() > datetime(2025, 6, 1, 12, tzinfo=UTC))
+    assert fast
+    assert api.sandbox.control("GET", "/clock")["speed"] == 1_000_000
+    api.sandbox.reset(clock_speed=60)
+    assert api.sandbox.control("GET", "/clock")["speed"] == 60
 
 
 def test_an_event_can_be_arranged_in_detail(api):
@@ -141,8 +148,61 @@ def test_an_event_can_be_arranged_in_detail(api):
     assert (invitee["timezone"], invitee["status"]) == ("Asia/Tokyo", "canceled")
 
 
+def test_a_booking_without_a_time_takes_a_free_slot_and_never_one_twice(api):
+    uris = [api.sandbox.add_event() for _ in range(20)]
+    moved = api.sandbox.reschedule_event(uris.pop().rpartition("/")[2])
+    starts = sorted(api.resource(uri)["start_time"] for uri in [*uris, moved])
+    assert len(set(starts)) == 20
+    assert starts[0] >= "2025-03-15"
+    others = api.everything("/scheduled_events", user=api.alice, status="active", min_start_time=starts[0])
+    assert sum(item["start_time"] in starts for item in others) == 20
+    workshop = next(i["uri"] for i in api.everything("/event_types", user=api.alice) if i["name"] == "Workshop")
+    group = [api.resource(api.sandbox.add_event(event_type=workshop))["start_time"] for _ in range(3)]
+    assert not set(group) & {item["start_time"] for item in others}
+    assert len(set(group)) == 3
+    api.sandbox.add_busy_time("2025-03-14T00:00:00Z", "2027-01-01T00:00:00Z")
+    with pytest.raises(ValueError, match="no free slot; give a start_time"):
+        api.sandbox.add_event()
+
+
+def test_a_booking_is_made_now_unless_it_lies_in_the_past(api):
+    now = api.sandbox.set_clock(frozen=True)
+    for hours, made in ((2, now), (-2, now - timedelta(hours=26))):
+        event = api.resource(api.sandbox.add_event(now + timedelta(hours=hours)))
+        assert datetime.fromisoformat(event["created_at"]) == made
+
+
+def test_one_invitee_of_a_group_leaves_and_the_last_one_ends_it(api):
+    now = api.sandbox.set_clock(frozen=True)
+    people = [{"email": "a@example.com"}, {"email": "b@example.com"}]
+    uuid = api.sandbox.add_event("2025-04-01T14:00:00Z", invitees=people).rpartition("/")[2]
+    later = api.sandbox.set_clock(advance_seconds=60)
+    assert api.sandbox.cancel_event(uuid, invitee="a@example.com", reason="ill")["status"] == "active"
+    event, (a, b) = api.resource(f"/scheduled_events/{uuid}"), api.everything(f"/scheduled_events/{uuid}/invitees")
+    assert (a["status"], a["cancellation"]["reason"], a["cancellation"]["canceler_type"]) == (
+        *("canceled", "ill"),
+        "invitee",
+    )
+    assert (b["status"], event["status"], event["invitees_counter"]["active"]) == ("active", "active", 1)
+    assert [datetime.fromisoformat(item["updated_at"]) for item in (a, event)] == [later, later]
+    assert datetime.fromisoformat(b["updated_at"]) < now + timedelta(seconds=1)
+    with pytest.raises(ValueError, match=r"no invitee 'a@example\.com'"):
+        api.sandbox.cancel_event(uuid, invitee="a@example.com")
+    assert api.sandbox.cancel_event(uuid, invitee="b@example.com")["status"] == "canceled"
+    with pytest.raises(ValueError, match="the event is canceled"):
+        api.sandbox.cancel_event(uuid)
+    assert api.sandbox.state()["canceled_by_api"] == []
+
+
+def test_a_host_cancels_for_everybody(api):
+    uri = api.sandbox.add_event("2025-04-01T14:00:00Z")
+    api.sandbox.cancel_event(uri.rpartition("/")[2], by="host", reason="ill")
+    assert api.resource(uri)["cancellation"]["canceler_type"] == "host"
+
+
 def test_an_invitee_moves_an_event_once(api):
     old = api.sandbox.add_event("2025-04-01T14:00:00Z", invitees=[{"email": "rita@example.com"}])
+    api.sandbox.set_clock(frozen=True)
     new = api.sandbox.reschedule_event(old.rpartition("/")[2], "2025-04-02T15:00:00Z")
     assert api.resource(new)["start_time"] == "2025-04-02T15:00:00.000000Z"
     assert api.resource(new)["status"] == "active"
@@ -151,6 +211,8 @@ def test_an_invitee_moves_an_event_once(api):
     (before,), (after,) = api.everything(f"{old}/invitees"), api.everything(f"{new}/invitees")
     assert (before["new_invitee"], before["rescheduled"], before["status"]) == (after["uri"], True, "canceled")
     assert (after["old_invitee"], after["rescheduled"], after["status"]) == (before["uri"], False, "active")
+    assert api.resource(old)["updated_at"] == api.resource(new)["updated_at"] == after["created_at"]
+    assert before["updated_at"] == after["updated_at"] == after["created_at"]
     with pytest.raises(ValueError, match="canceled"):
         api.sandbox.reschedule_event(old.rpartition("/")[2], "2025-04-03T15:00:00Z")
 
@@ -158,17 +220,40 @@ def test_an_invitee_moves_an_event_once(api):
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("/events", {}, "start_time"),
+        ("/events", {"start_time": 5}, "a time is an ISO text"),
+        ("/events", {"starts": "2025-04-01T14:00:00Z"}, "starts"),
         ("/events", {"start_time": "2025-04-01T14:00:00Z", "host": "nobody"}, "nobody"),
         ("/events", {"start_time": "soon"}, "soon"),
         ("/events", {"start_time": "2025-04-01T14:00:00Z", "guest": []}, "guest"),
         ("/users", {}, "name"),
         ("/busy_times", {"start_time": "2025-04-01T14:00:00Z"}, "end_time"),
-        ("/clock", {"speed": 2}, "speed"),
+        ("/clock", {"pace": 2}, "pace"),
+        ("/clock", {"speed": 0}, "speed must be a number above 0"),
+        ("/clock", {"speed": "fast"}, "speed must be a number above 0"),
+        ("/clock", {"advance_seconds": 1e30}, "too large|days"),
         ("/connections/none", {"status": "ACTIVE"}, "none"),
         ("/events", [], "object"),
         ("/events/none/reschedule", {"start_time": "2025-04-01T14:00:00Z"}, "none"),
-        ("/events/DDDDDDDDDDDDDDDD/reschedule", {}, "start_time"),
+        ("/events/DDDDDDDDDDDDDDDD/reschedule", {"start": "2025-04-01T14:00:00Z"}, "start"),
+        ("/events/none/cancel", {}, "no scheduled event 'none'"),
+        ("/events/DDDDDDDDDDDDDDDD/cancel", {"invitee": "nobody@example.com"}, "no invitee 'nobody@example.com'"),
+        ("/events/DDDDDDDDDDDDDDDD/cancel", {"by": "chance"}, "invitee or host"),
+        ("/events/DDDDDDDDDDDDDDDD/cancel", {"by": "host", "invitee": "bob.smith@example.com"}, "for all invitees"),
+        ("/events/DDDDDDDDDDDDDDDD/cancel", {"reason": 5}, "reason must be a text"),
+        ("/events/DDDDDDDDDDDDDDDD/no_show", {"undo": True}, "nobody is marked"),
+        ("/burst", {}, "count"),
+        ("/burst", {"count": 0}, "count must be a whole number"),
+        ("/burst", {"count": 1, "domains": "blocked.example"}, "domains must be a list"),
+        ("/burst", {"count": 1, "hosts": ["nobody"]}, "nobody"),
+        ("/deliveries", {"paused": 1}, "paused must be true or false"),
+        ("/deliveries", {"at_once": 0}, "at_once must be a whole number"),
+        ("/deliveries", {"delay_seconds": -1}, "must not be negative"),
+        ("/deliveries", {"duplicate": 1.5}, "duplicate is a whole number"),
+        ("/deliveries", {"drop": -1}, "drop is a whole number"),
+        ("/deliveries", {"stale": True}, "stale is a whole number"),
+        ("/deliveries", {"replay": 1}, "nothing to replay"),
+        ("/deliveries", {"replay": 0}, "replay is a whole number"),
+        ("/deliveries", {"jitter": 1}, "jitter"),
     ],
 )
 def test_a_mistake_in_a_control_call_is_explained(api, path, body, words):
@@ -232,6 +317,8 @@ def test_two_sandboxes_are_two_worlds(http):
         ({"events": -1}, "events"),
         ({"events": 10, "invitees": 5}, "invitees"),
         ({"events": 0, "invitees": 5}, "invitees"),
+        ({"clock_speed": -1}, "speed"),
+        ({"clock_speed": float("nan")}, "speed"),
     ],
 )
 def test_options_that_make_no_sense(options, words):

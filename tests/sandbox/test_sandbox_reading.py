@@ -325,6 +325,17 @@ def test_a_no_show_is_marked_and_unmarked(api, error):
     assert api.resource(invitee["uri"])["no_show"] is None
 
 
+def test_a_no_show_moves_the_time_of_the_invitee_only(api):
+    past = api.sandbox.add_event("2025-03-10T14:00:00Z", invitees=[{"email": "late@example.com"}])
+    (before,), event = api.everything(f"{past}/invitees"), api.resource(past)
+    mark = api.post("/invitee_no_shows", {"invitee": before["uri"]}).json()["resource"]
+    marked = api.resource(before["uri"])
+    assert marked["updated_at"] == mark["created_at"] > before["updated_at"]
+    api.request("DELETE", mark["uri"])
+    assert api.resource(before["uri"])["updated_at"] > marked["updated_at"]
+    assert api.resource(past) == event
+
+
 def test_a_no_show_needs_an_invitee_of_an_event_that_has_begun(api, details):
     future = api.sandbox.add_event("2025-04-01T14:00:00Z", invitees=[{"email": "x@example.com"}])
     (invitee,) = api.everything(f"{future}/invitees")

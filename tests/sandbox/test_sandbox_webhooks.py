@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+SCOPE = {"organization": "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB", "scope": "organization"}
 OTHER = "https://api.calendly.com/organizations/SSSSSSSSSSSSSSSS"
 
 
@@ -75,6 +78,11 @@ def test_one_subscription_per_url(subscribe, error):
         ({"scope": "group"}, [("group", "is missing")]),
         ({"scope": "all"}, [("scope", "invalid")]),
         ({"url": "http://example.com/x"}, [("url", "invalid")]),
+        ({"url": "http://127.0.0.1.example.com/x"}, [("url", "invalid")]),
+        ({"url": "http://10.0.0.1/x"}, [("url", "invalid")]),
+        ({"url": "ftp://127.0.0.1/x"}, [("url", "invalid")]),
+        ({"url": "https://"}, [("url", "invalid")]),
+        ({"url": 5}, [("url", "invalid")]),
         ({"organization": "BBBBBBBBBBBBBBBB"}, [("organization", "invalid")]),
         ({"events": ["invitee.rescheduled"]}, [("events", "invalid")]),
         ({"events": ["meeting_recap.created"]}, [("events", "invalid")]),
@@ -85,6 +93,19 @@ def test_one_subscription_per_url(subscribe, error):
 def test_a_bad_subscription_is_refused(api, subscribe, details, changes, expected):
     assert details(subscribe(**changes)) == expected
     assert api.sandbox.state()["webhook_subscriptions"] == 1
+
+
+@pytest.mark.parametrize("name", ["url", "signing_key"])
+def test_half_a_character_is_refused(api, details, name):
+    body = {"url": "https://example.com/", "events": ["invitee.created"], "signing_key": "k", **SCOPE}
+    content = json.dumps({**body, name: body[name] + "\ud83d"})
+    assert details(api.request("POST", "/webhook_subscriptions", content=content)) == [(name, "invalid")]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "http://localhost/x", "http://[::1]:9/x", "https://x.example"])
+def test_http_is_fine_for_this_machine_only(subscribe, url):
+    answer = subscribe(url=url)
+    assert (answer.status_code, answer.json()["resource"]["callback_url"]) == (201, url)
 
 
 def test_some_events_belong_to_one_scope_only(api, subscribe, details):
