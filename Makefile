@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 GATEWAY ?= sandbox
 
-.PHONY: demo up test scale-test lint types build bench clean
+.PHONY: demo up test scale-test storm-test latency-test lint types build bench clean
 
 demo: .venv/.installed
 	$(BIN)/python -m flows.demo --gateway $(GATEWAY)
@@ -19,6 +19,14 @@ test: .venv/.installed-dev
 # PostgreSQL, Redis, API, services and two workers as separate processes, and the deployments on them.
 scale-test: .venv/.installed-server
 	@$(BIN)/python -m deployments.scale_test
+
+# 10,000 webhook deliveries while the receiver and the Prefect server are killed; ARGS='--bookings 1000' for fewer.
+storm-test: .venv/.installed-up
+	@$(BIN)/python -m deployments.storm_test $(ARGS)
+
+# How many seconds after a booking `screen-booking` has cancelled it.
+latency-test: .venv/.installed-up
+	@$(BIN)/python -m deployments.latency_test $(ARGS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Apply deployments/automations.yaml: `python -m deployments.automations [file]`."""
+"""Apply deployments/automations.yaml, or another such file: `python -m deployments.automations [file]`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import sys
 from pathlib import Path
 
 import yaml
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.events import AutomationCore
+from prefect.exceptions import ObjectNotFound
 
 from deployments.check import AUTOMATIONS as FILE
-from deployments.check import automation_problems, no_server
+from deployments.check import automation_problems, blocks_of, no_server, with_block_ids
+
+
+class BlockMissingError(Exception):
+    """An automation names a block that is not there."""
 
 
 async def apply(path: Path = FILE) -> list[str]:
@@ -23,9 +28,14 @@ async def apply(path: Path = FILE) -> list[str]:
 
     Returns:
         Their names.
+
+    Raises:
+        BlockMissingError: One sends a message through a block that is not saved; none was made.
     """
-    wanted = [AutomationCore.model_validate(each) for each in yaml.safe_load(path.read_text())["automations"]]
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
     async with get_client() as client:
+        ids = {slug: await _block_id(client, slug) for slug in blocks_of(written)}
+        wanted = [AutomationCore.model_validate(with_block_ids(each, ids)) for each in written]
         for automation in wanted:
             there = await client.read_automations_by_name(automation.name)
             if not there:
@@ -38,6 +48,16 @@ async def apply(path: Path = FILE) -> list[str]:
     return [automation.name for automation in wanted]
 
 
+async def _block_id(client: PrefectClient, slug: str) -> str:
+    kind, _, name = slug.partition("/")
+    try:
+        return str((await client.read_block_document_by_name(name, kind, include_secrets=False)).id)
+    except ObjectNotFound:
+        raise BlockMissingError(
+            f"block {slug}: does not exist; save one in the UI (Blocks → +), or name another in the file"
+        ) from None
+
+
 def main() -> int:
     """Apply a file; return 1 and say why in one line if that cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m deployments.automations", description="Apply automations.")
@@ -46,8 +66,11 @@ def main() -> int:
     if found := automation_problems(options.file) or asyncio.run(no_server()):
         print(*found, sep="\n", file=sys.stderr)
         return 1
-    for name in asyncio.run(apply(options.file)):
-        print(name)
+    try:
+        print(*asyncio.run(apply(options.file)), sep="\n")
+    except BlockMissingError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -13,9 +13,10 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import yaml
 from httpx import HTTPError
@@ -48,6 +49,7 @@ from prefect_calendly.resource import zone_names
 
 FILE = Path(__file__).with_name("prefect.yaml")
 AUTOMATIONS = Path(__file__).with_name("automations.yaml")
+EVENT_AUTOMATIONS = Path(__file__).with_name("event-automations.yaml")
 
 _TRIGGERS: dict[str, type[BaseModel]] = {
     "event": DeploymentEventTrigger,
@@ -87,8 +89,36 @@ def automation_problems(path: Path = AUTOMATIONS) -> list[str]:
         return [raw]
     found = _unknown(raw, {"automations"}, "")
     for number, automation in enumerate(raw.get("automations") or []):
-        found += _against(AutomationCore, automation, f"automations[{number}].")
+        found += _against(AutomationCore, with_block_ids(automation, {}), f"automations[{number}].")
     return found
+
+
+def blocks_of(automations: list[dict[str, Any]]) -> list[str]:
+    """Return type and name of the blocks that automations without problems send messages through."""
+    actions = [action for automation in automations for action in automation["actions"]]
+    named = [str(action.get("block_document_id")) for action in actions]
+    return [name for name in dict.fromkeys(named) if _SLUG.fullmatch(name)]
+
+
+def with_block_ids(automation: Any, ids: Mapping[str, str]) -> Any:
+    """Put ids where an automation names blocks by type and name, which Prefect does not read.
+
+    Args:
+        automation: As it is written.
+        ids: By type and name; others get an id of nothing, for a check.
+
+    Returns:
+        A copy.
+    """
+    if not isinstance(automation, dict) or not isinstance(automation.get("actions"), list):
+        return automation
+    return {**automation, "actions": [_with_block_id(action, ids) for action in automation["actions"]]}
+
+
+def _with_block_id(action: Any, ids: Mapping[str, str]) -> Any:
+    if not isinstance(action, dict) or not _SLUG.fullmatch(str(name := action.get("block_document_id"))):
+        return action
+    return {**action, "block_document_id": ids.get(str(name), str(UUID(int=0)))}
 
 
 async def server_problems(path: Path = FILE, *, pools: bool = True) -> list[str]:
@@ -141,7 +171,7 @@ def main() -> int:
     options = parser.parse_args()
     found = problems(options.file)
     if options.file == FILE:
-        found += automation_problems()
+        found += automation_problems() + automation_problems(EVENT_AUTOMATIONS)
     if options.server and not found:
         found = asyncio.run(server_problems(options.file))
     for problem in found:

@@ -48,7 +48,7 @@ BIN = Path(sys.executable).parent
 DEBIAN = Path("/usr/lib/postgresql")
 LONGEST_SECONDS = 340
 EVENTS = 60
-CALLBACK_URL = "https://hooks.example.com/calendly"  # as in prefect.yaml
+CALLBACK_URL = "https://hooks.example.com/webhooks/calendly"  # as in prefect.yaml
 WORKERS = ("worker-1", "worker-2")
 
 CANCEL, DRY_RUN, APPROVAL, DIGEST, WEBHOOK = (

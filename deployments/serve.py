@@ -64,6 +64,7 @@ def main() -> int:
     parser.add_argument("file", nargs="?", type=Path, default=FILE)
     parser.add_argument("--limit", type=int, help="flow runs at once (default: Prefect's)")
     options = parser.parse_args()
+    os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "2")  # a booking is to be screened within seconds
     _environment_of_runs(options.file)
 
     from prefect import serve

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
@@ -29,6 +29,7 @@ from deployments import check
 from prefect_calendly import CalendlyCredentials
 
 ROOT = Path(__file__).parent.parent
+SUBSCRIPTION = "ensure-webhook-subscription/ensure-webhook-subscription"
 _LONGEST_RUN_SECONDS = 300
 
 
@@ -42,10 +43,11 @@ def main() -> int:
     parser.add_argument("home", type=Path)
     parser.add_argument("api")
     parser.add_argument("sandbox")
+    parser.add_argument("receiver")
     parser.add_argument("--no-runs", action="store_true")
     options = parser.parse_args()
     try:
-        asyncio.run(set_up(options.home, options.api, options.sandbox, runs=not options.no_runs))
+        asyncio.run(set_up(options.home, options.api, options.sandbox, options.receiver, runs=not options.no_runs))
     except Exception as error:  # whatever it is, one line of it; the rest would bury it
         print(f"make up: {error if isinstance(error, SetupError) else repr(error)}", flush=True)
         return 1
@@ -53,7 +55,7 @@ def main() -> int:
     return 0
 
 
-async def set_up(home: Path, api: str, sandbox: str, *, runs: bool) -> None:
+async def set_up(home: Path, api: str, sandbox: str, receiver: str, *, runs: bool) -> None:
     """Do all that is to be done; tell how far it is.
 
     Raises:
@@ -77,14 +79,21 @@ async def set_up(home: Path, api: str, sandbox: str, *, runs: bool) -> None:
     (home / "worker-may-start").touch()
     say("Block calendly-credentials/main and work pool calendly are there, the worker starts")
     await _deploy(home / "logs" / "deploy.log")
+    await _deliver_to(receiver)
     say("Deployments are there")
     if runs and nothing_yet:
         await _first_runs(api, sandbox)
+    elif runs:
+        await _run(SUBSCRIPTION)  # the sandbox begins anew each time
     part = home / "up.json.part"
     part.touch(mode=0o600)
-    ready = {"api_url": f"{api}/api", "ui_url": api, "sandbox_url": sandbox, "sandbox_key": key}
+    ready = {"api_url": f"{api}/api", "ui_url": api, "receiver_url": receiver, "sandbox_url": sandbox}
+    ready["sandbox_key"] = key
     part.write_text(json.dumps(ready, indent=2) + "\n")
     part.rename(home / "up.json")  # whoever waits for it finds the whole
+    if runs:
+        say("Book a meeting, and watch how the deployment screen-booking cancels it:")
+        print(f"    {sys.executable} -m prefect_calendly.sandbox book jane@blocked.example --url {sandbox}", flush=True)
     say(f"Ready. Open {api}/v2/deployments; Ctrl-C stops everything.")
 
 
@@ -98,6 +107,16 @@ async def _deploy(log: Path) -> None:
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         if await process.wait():
             raise SetupError(f"the deployments could not be made; see {log}")
+
+
+async def _deliver_to(receiver: str) -> None:
+    """Subscribe the receiver on this machine. What its sandbox forgets when it ends is no gap to be filled."""
+    async with get_client() as client:
+        deployment = await client.read_deployment_by_name(SUBSCRIPTION)
+        here = {"callback_url": f"{receiver}/webhooks/calendly", "backfill": False}
+        subscription = {**deployment.parameters["subscription"], **here}
+        update = DeploymentUpdate(parameters={**deployment.parameters, "subscription": subscription})
+        await client.update_deployment(deployment.id, update)
 
 
 async def _take_up_again(client: PrefectClient) -> None:
@@ -122,7 +141,7 @@ async def _first_runs(api: str, sandbox: str) -> None:
     await asyncio.gather(
         _run("cancel-blocked-domains/cancel-blocked-domains-dry-run"),
         _run("availability-digest/availability-digest"),
-        _run("ensure-webhook-subscription/ensure-webhook-subscription"),
+        _run(SUBSCRIPTION),
     )
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     busy = {"user": "AAAAAAAAAAAAAAAA", "start_time": tomorrow.isoformat()}

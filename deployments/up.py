@@ -1,4 +1,5 @@
-"""One command that brings it all up on this machine (`make up`): sandbox, Prefect server with UI, worker, deployments.
+"""One command that brings it all up on this machine (`make up`): sandbox, Prefect server with UI, receiver, worker,
+deployments.
 
 Everything lives in one folder and ends together: Ctrl-C leaves no process behind, and a second start finds the
 database, the key and the ports of the first.
@@ -27,6 +28,7 @@ from deployments.processes import MARK, end_all, free_port, is_free
 from flows.local import own_environment, sandbox_command
 
 ROOT = Path(__file__).parent.parent
+SIGNING_KEY_BLOCK = "calendly-signing-key"  # as in prefect.yaml
 _LOG_LINE = re.compile(r"(\d\d:\d\d:\d\d)\.\d+ \| (?:INFO +|(\w+) +)\| Flow run '(.*?)' - (.*)")
 _OF_PREFECT = ("Downloading flow code", "Beginning flow run", "View at")
 
@@ -116,14 +118,15 @@ def _state(home: Path, port: int | None) -> dict[str, Any]:
     if port is not None and not is_free(port):
         raise Refused(f"port {port} is in use: give another with make up PORT=…, or none for a free one")
     state["port"] = port or free_port(state.get("port", 4200))
-    state["sandbox_port"] = free_port(state.get("sandbox_port", 0))
+    for name in ("sandbox_port", "receiver_port"):
+        state[name] = free_port(state.get(name, 0))
     path.touch(mode=0o600)
     path.write_text(json.dumps(state))
     return state
 
 
 def _run(home: Path, state: dict[str, Any], options: argparse.Namespace) -> int:
-    api, sandbox = f"http://127.0.0.1:{state['port']}", f"http://127.0.0.1:{state['sandbox_port']}"
+    api, sandbox, receiver = (f"http://127.0.0.1:{state[name]}" for name in ("port", "sandbox_port", "receiver_port"))
     environment = own_environment(
         home,
         **{MARK: str(home)},
@@ -152,8 +155,11 @@ def _run(home: Path, state: dict[str, Any], options: argparse.Namespace) -> int:
 
     add("sandbox", *sandbox_command(options.events, state["sandbox_key"], state["sandbox_port"]))
     add("server", "-m", "prefect", "server", "start")
-    add("setup", "-m", "deployments.setup", str(home), api, sandbox, *["--no-runs"] * options.no_runs)
+    add("setup", "-m", "deployments.setup", str(home), api, sandbox, receiver, *["--no-runs"] * options.no_runs)
     wait = f"until [ -e {shlex.quote(str(go))} ]; do sleep 0.2; done; "
+    receiving = ["--port", str(state["receiver_port"]), "--signing-key-block", SIGNING_KEY_BLOCK]
+    receiving += ["--store", f"sqlite:///{home / 'receiver.db'}"]
+    add("receiver", "-m", "prefect_calendly.webhooks", *receiving, first=wait)
     add("worker", "-m", "prefect", "worker", "start", "--pool", "calendly", "--type", "process", first=wait)
     # A terminal that is closed is no reason to leave everything running.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
@@ -35,6 +35,7 @@ from flows.common import (
     comparable_domain,
     counted,
     in_form,
+    in_short,
     mask_email,
     normal_domain,
     zone,
@@ -62,7 +63,7 @@ from prefect_calendly.scheduled_events import (
     aget_scheduled_event,
     alist_scheduled_events,
 )
-from prefect_calendly.users import aget_current_user
+from prefect_calendly.users import User, aget_current_user
 
 SUMMARY_KEY: Final = "cancel-blocked-domains"
 DECISIONS_KEY: Final = "cancel-blocked-domains-decisions"
@@ -433,7 +434,7 @@ async def cancel_events(
             if isinstance(error, AuthenticationError | NoConnectionError):
                 refused = error
             logger.error("Scheduled event %s could not be cancelled: %s", uuid, type(error).__name__)
-            return CancelOutcome(decision.event, "failed", _short(error))
+            return CancelOutcome(decision.event, "failed", in_short(error))
         # At once, for a run that is killed later: with the plan, this is its audit.
         logger.info("Canceled scheduled event %s", uuid)
         without = bool(policy.reason) and not cancellation.reason
@@ -453,10 +454,6 @@ async def _was_moved(client: CalendlyClient, uuid: str) -> bool:
 
 def _uuid(decision: Decision) -> str:
     return uuid_of(decision.event, "scheduled_events", "event")
-
-
-def _short(error: CalendlyError) -> str:
-    return f"{type(error).__name__}: {error.message}"[:200]
 
 
 # What is shown
@@ -506,6 +503,9 @@ class Run:
     answer: Answer | None = None
     outcomes: dict[str, CancelOutcome] | None = None
     """By event; None as long as nothing was sent."""
+
+    summary_key: ClassVar[str] = SUMMARY_KEY
+    decisions_key: ClassVar[str] = DECISIONS_KEY
 
     def of(self, action: str) -> list[Decision]:
         return [decision for decision in self.plan.decisions if decision.action == action]
@@ -689,8 +689,8 @@ class Run:
     async def write(self) -> None:
         """Write both artifacts; the same keys again are the next versions."""
         rows: list[dict[str, Any]] = [self.row(decision) for decision in self.plan.decisions]
-        await acreate_table_artifact(key=DECISIONS_KEY, table=rows, description=self.headline())
-        await acreate_markdown_artifact(key=SUMMARY_KEY, markdown=self.summary(), description=self.headline())
+        await acreate_table_artifact(key=self.decisions_key, table=rows, description=self.headline())
+        await acreate_markdown_artifact(key=self.summary_key, markdown=self.summary(), description=self.headline())
 
 
 def _start(decision: Decision) -> str:
@@ -776,15 +776,12 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
     # What has begun cannot be cancelled, and must not count against the cap when a fixed start grows old.
     since = max(start, now)
     whole = policy.scope == "organization"
-    organization = user.current_organization
-    members = [m.user for m in await alist_memberships(credentials, organization=organization)] if whole else [user]
-    own_domains = frozenset(comparable_domain(member.email.rpartition("@")[2]) for member in members) - {""}
+    own_domains, zones = await own_domains_and_zones(credentials, user, policy.scope)
     warnings = own_domain_warnings(policy, own_domains)
-    zones = {member.uri: member.timezone for member in members}
     listed = await alist_scheduled_events(
         credentials,
         user=None if whole else user.uri,
-        organization=organization if whole else None,
+        organization=user.current_organization if whole else None,
         status="active",
         min_start_time=since,
         max_start_time=end,
@@ -802,7 +799,7 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
             for event, its in zip(some, found, strict=True):
                 decision = decide(event, its.invitees, policy, own_domains, zones)
                 if its.error is not None:
-                    decision = Decision(event.uri, event.start_time, decision.host_zone, "unknown", _short(its.error))
+                    decision = Decision(event.uri, event.start_time, decision.host_zone, "unknown", in_short(its.error))
                 if decision.action != "keep":
                     decisions.append(decision)
     count = {action: sum(d.action == action for d in decisions) for action in ("cancel", "report", "unknown")}
@@ -828,6 +825,20 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
         requests=meter.requests,
         planned_at=datetime.now(UTC),
     )
+
+
+async def own_domains_and_zones(
+    credentials: CalendlyCredentials, user: User, scope: Literal["user", "organization"]
+) -> tuple[frozenset[str], dict[str, str | None]]:
+    """Return the e-mail domains of the user or of all members, and their time zones by URI."""
+    if scope == "user":
+        return _domains([user.email]), {user.uri: user.timezone}
+    members = [each.user for each in await alist_memberships(credentials, organization=user.current_organization)]
+    return _domains(member.email for member in members), {member.uri: member.timezone for member in members}
+
+
+def _domains(emails: Iterable[str]) -> frozenset[str]:
+    return frozenset(comparable_domain(email.rpartition("@")[2]) for email in emails) - {""}
 
 
 async def _plan_to_go_on_with(approval_hours: float) -> Plan | None:

@@ -11,11 +11,18 @@ from zoneinfo import ZoneInfo
 import idna
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from prefect_calendly.errors import printable
+from prefect_calendly.errors import CalendlyError, printable
 from prefect_calendly.resource import zone_names
 
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
-_FLOWS = ("cancel-blocked-domains", "availability-digest", "ensure-webhook-subscription")
+_FLOWS = (
+    "cancel-blocked-domains",
+    "availability-digest",
+    "ensure-webhook-subscription",
+    "poll-bookings",
+    "reconcile-bookings",
+    "screen-booking",
+)
 _BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
@@ -181,6 +188,11 @@ def breakable(markdown: str, letters: int) -> str:
     """
     cut = re.sub(rf"((?:\\.|[^\s\\-]){{{letters}}})(?=[^\s-])", "\\1\u200b", markdown)
     return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", "\u200b", cut, flags=re.IGNORECASE)
+
+
+def in_short(error: CalendlyError) -> str:
+    """Return an error of Calendly in one short line."""
+    return f"{type(error).__name__}: {error.message}"[:200]
 
 
 def counted(number: int, what: str) -> str:

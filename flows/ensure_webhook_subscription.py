@@ -1,25 +1,32 @@
-"""Keep one webhook subscription as it should be: there, active, with the right events and scope."""
+"""Keep one webhook subscription as it should be: there, active, with the right events, scope and signing key."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from logging import ERROR, INFO
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
+import httpx
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
-from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
-from flows.common import Notifier, Parameters, breakable, cell, empty_is_none, in_form, markdown_table
+from flows import signing_keys, webhook_gap
+from flows.common import Notifier, Parameters, breakable, cell, counted, empty_is_none, in_form, markdown_table
 from flows.notifications import check_notifier, notify
+from flows.poll_bookings import BackfillReport
+from flows.signing_keys import KeyRing
+from flows.webhook_gap import Memory
+from flows.webhook_receiver import prove
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
 from prefect_calendly.client import Outcome, count_requests
 from prefect_calendly.endpoints import endpoint_task, on_client, stream
@@ -45,6 +52,7 @@ from prefect_calendly.webhook_subscriptions import (
     checked_callback_url,
     checked_events,
 )
+from prefect_calendly.webhooks.prefect_api import last_delivery
 
 ARTIFACT_KEY: Final = "ensure-webhook-subscription"
 
@@ -72,7 +80,13 @@ class SubscriptionSpec(Parameters):
             "Where Calendly delivers: an https URL that can be reached from outside. Logs and artifacts show only its "
             "host, but Prefect stores it with the run's parameters."
         ),
-        json_schema_extra={"position": 0, "pattern": r"(?#use a URL that begins with https)^\s*https://[^\s#]+\s*$"},
+        json_schema_extra={
+            "position": 0,
+            "pattern": (
+                r"(?#use a URL that begins with https)"
+                r"^\s*(https://|http://(127\.0\.0\.1|localhost|\[::1\])(?![^:/?\s]))[^\s#]+\s*$"
+            ),
+        },
     )
     scope: WebhookScope = Field(
         default="organization",
@@ -100,10 +114,36 @@ class SubscriptionSpec(Parameters):
     signing_key_block: Annotated[BlockName | None, BeforeValidator(empty_is_none)] = Field(
         default=None,
         description=(
-            "Name of the saved Secret block that holds the signing key; never the key itself. Used when a "
-            "subscription is made: Calendly does not tell which key an existing one has."
+            "Name of the saved Secret block that holds the signing key; never the key itself. If there is no such "
+            "block, a key is made and saved there."
         ),
         json_schema_extra=in_form(4),
+    )
+    rotate_key_after_days: Annotated[int | None, Field(ge=1, le=3650)] = Field(
+        default=None,
+        validate_default=True,
+        description=(
+            "How old the signing key may become, in days, before a new one is made. The old one is accepted for two "
+            "more days. Empty: any age."
+        ),
+        json_schema_extra=in_form(5),
+    )
+    check_receiver: bool = Field(
+        default=False,
+        validate_default=True,
+        description=(
+            "Before something is subscribed, prove by a signed ping that the receiver answers at the URL; it must be "
+            "the receiver of this package. Proves that it can be reached from where this runs."
+        ),
+        json_schema_extra={"position": 6},
+    )
+    backfill: bool = Field(
+        default=True,
+        description=(
+            "Tell Prefect of bookings that were not delivered while there was no working subscription, up to 6 days "
+            "back. With scope organization or user."
+        ),
+        json_schema_extra={"position": 7},
     )
     notify: Notifier = Field(
         default=None,
@@ -111,7 +151,7 @@ class SubscriptionSpec(Parameters):
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
             "was changed or has failed."
         ),
-        json_schema_extra=in_form(5),
+        json_schema_extra=in_form(8),
     )
 
     @field_validator("callback_url")
@@ -131,6 +171,13 @@ class SubscriptionSpec(Parameters):
     def _are_to_be_had(cls, events: tuple[WebhookEvent, ...], info: ValidationInfo) -> tuple[str, ...]:
         return tuple(checked_events(events, info.data["scope"])) if "scope" in info.data else events
 
+    @field_validator("rotate_key_after_days", "check_receiver")
+    @classmethod
+    def _needs_a_key(cls, value: int | bool | None, info: ValidationInfo) -> int | bool | None:
+        if value and info.data.get("signing_key_block") is None:
+            raise ValueError("needs signing_key_block: name a Secret block, which is made if there is none")
+        return value
+
     @property
     def host(self) -> str:
         """The host that is delivered to."""
@@ -140,7 +187,13 @@ class SubscriptionSpec(Parameters):
     def shown_url(self) -> str:
         """What may be shown of the URL: path and query often hold a secret; the hash tells two of them apart."""
         digest = hashlib.sha256(self.callback_url.encode()).hexdigest()
-        return f"https://{self.host}/… (sha256 {digest[:8]})"
+        return f"{urlsplit(self.callback_url).scheme}://{self.host}/… (sha256 {digest[:8]})"
+
+    @property
+    def gap_scope(self) -> Literal["user", "organization"] | None:
+        """Whose bookings are told when deliveries were missed; None if none are to be told."""
+        about_bookings = any(name.startswith(("invitee.", "invitee_no_show.")) for name in self.events)
+        return self.scope if self.backfill and about_bookings and self.scope != "group" else None
 
 
 class SubscriptionReport(Parameters):
@@ -152,6 +205,10 @@ class SubscriptionReport(Parameters):
     subscription: str | None = Field(description="uuid of the subscription that is there now; None if there is none.")
     deleted: tuple[str, ...] = Field(description="uuids of those that were deleted; in a dry run, would be.")
     why: str = Field(description="Why.")
+    signing_key: signing_keys.Change | None = Field(description="What was done about the signing key; None: nothing.")
+    gap_since: datetime | None = Field(description="From when on deliveries were missed; None if none were.")
+    gap_found: int | None = Field(description="What has happened since then; None if that was not looked for.")
+    gap_told: int | None = Field(description="Of it, what Prefect did not know and was told of.")
     dry_run: bool = Field(description="Whether nothing was to be changed.")
     requests: int = Field(ge=0, description="Requests sent to the gateway.")
     seconds: float = Field(ge=0, description="How long it took.")
@@ -179,7 +236,13 @@ class Plan:
     why: str
 
 
-def plan(found: Iterable[WebhookSubscription], spec: SubscriptionSpec, user: str, organization: str) -> Plan:
+def plan(
+    found: Iterable[WebhookSubscription],
+    spec: SubscriptionSpec,
+    user: str,
+    organization: str,
+    ring: KeyRing | None = None,
+) -> Plan:
     """Decide what to do.
 
     Args:
@@ -187,6 +250,7 @@ def plan(found: Iterable[WebhookSubscription], spec: SubscriptionSpec, user: str
         spec: The subscription that there should be.
         user: URI of the current user.
         organization: URI of the user's organisation.
+        ring: The signing keys; None without.
 
     Returns:
         The plan; its `delete` ends with those that deliver.
@@ -195,7 +259,7 @@ def plan(found: Iterable[WebhookSubscription], spec: SubscriptionSpec, user: str
     same_url = sorted(
         (hook for hook in found if hook.callback_url == spec.callback_url), key=lambda hook: (hook.created_at, hook.uri)
     )
-    faults = {hook.uri: _differences(hook, spec, user, organization) for hook in same_url}
+    faults = {hook.uri: _differences(hook, spec, user, organization, ring) for hook in same_url}
     fitting = [hook for hook in same_url if not faults[hook.uri]]
     # A state that Calendly may add is left alone: only `disabled` is known to be the end.
     alive = sorted((hook for hook in fitting if hook.state != "disabled"), key=lambda hook: hook.state != "active")
@@ -211,7 +275,9 @@ def plan(found: Iterable[WebhookSubscription], spec: SubscriptionSpec, user: str
     return Plan("replaced", None, delete, "; ".join(dict.fromkeys(faults[hook.uri] for hook in same_url)))
 
 
-def _differences(hook: WebhookSubscription, spec: SubscriptionSpec, user: str, organization: str) -> str:
+def _differences(
+    hook: WebhookSubscription, spec: SubscriptionSpec, user: str, organization: str, ring: KeyRing | None
+) -> str:
     """Say in which way a subscription is not as it should be; an empty text if it is."""
     differences = []
     if hook.scope != spec.scope:
@@ -224,6 +290,8 @@ def _differences(hook: WebhookSubscription, spec: SubscriptionSpec, user: str, o
         differences.append(f"it lacks {', '.join(missing)}")
     if unwanted := [name for name in hook.events if name not in spec.events]:
         differences.append(f"it has {', '.join(unwanted)} too")
+    if ring is not None and not ring.fits(_uuid(hook)):
+        differences.append("it was not made with the signing key that is in use")
     return ", ".join(differences)
 
 
@@ -299,6 +367,17 @@ class _Run:
     deleted: list[str] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)  # deleted perhaps: the answer was lost
     unsure: bool = False  # whether the answer to any write was lost
+    ring: KeyRing | None = None
+    key_change: signing_keys.Change | None = None
+    proven: bool = False  # whether the receiver has answered
+    memory: Memory | None = None
+    gap_since: datetime | None = None
+    filled: tuple[datetime, BackfillReport] | None = None
+    last_delivery: datetime | None = None
+
+    @property
+    def variable(self) -> str:
+        return webhook_gap.variable_name(self.spec.callback_url, self.spec.scope)
 
     def follow(self, new: Plan, found: Iterable[WebhookSubscription]) -> Plan:
         """Take up a new plan; what the run began to change before keeps its name and reason."""
@@ -312,32 +391,40 @@ class _Run:
 
 @flow(flow_run_name="webhook of {subscription.host}, scope {subscription.scope}")
 async def ensure_webhook_subscription(
-    credentials: CalendlyCredentials, subscription: SubscriptionSpec, dry_run: bool = False
+    credentials: CalendlyCredentials,
+    subscription: SubscriptionSpec,
+    dry_run: bool = False,
+    rotate_key_now: bool = False,
 ) -> SubscriptionReport:
-    """Make sure that a webhook subscription is there, active, and as it should be.
+    """Make sure that a webhook subscription is there, active, and as it should be; and that no booking is missed.
 
-    Calendly cannot change a subscription, so one with other events or another scope, or one that Calendly has
-    disabled, is deleted and made anew. The new one is asked for before anything is deleted: that shows at no cost
-    whether plan, role and authorisation suffice. Run it on a schedule: what a killed run has left is put right by
-    the next one.
+    Calendly cannot change a subscription, so one with other events, another scope or another signing key, or one that
+    Calendly has disabled, is deleted and made anew. The new one is asked for before anything is deleted: that shows at
+    no cost whether plan, role and authorisation suffice. Afterwards Prefect is told of the bookings of the time in
+    which nothing was delivered. Run it on a schedule: what a killed run has left is put right by the next one.
 
     Args:
         credentials: Whose Calendly to use; needs a plan with webhooks.
         subscription: The subscription that there should be.
         dry_run: Only say what would be done.
+        rotate_key_now: Make a new signing key, unless that was done within the last hour. The receiver accepts the old
+            one for two more days.
 
     Returns:
         What was done and what it cost.
 
     Raises:
         SubscriptionMissingError: The old one is deleted, and the new one could not be made.
-        ValueError: The Secret block of the signing key or the notification block cannot be used; nothing was asked
-            or changed.
+        ReceiverUnreachableError: The receiver does not answer (`check_receiver`); nothing was subscribed or deleted.
+        GapNotFilledError: The subscription is as it should be, but Prefect could not be told of all that was not
+            delivered before; the next run tries again.
+        ValueError: The Secret block of the signing key or the notification block cannot be used, or there is a key to
+            rotate and no block; nothing was asked or changed.
         CalendlyError: It could not be done; see `prefect_calendly.errors`.
     """
     began = time.monotonic()
     await check_notifier(subscription.notify)
-    run = _Run(subscription)
+    run, scope = _Run(subscription), subscription.gap_scope
     with count_requests() as meter:
 
         def report(outcome: Change | Literal["failed"], why: str) -> SubscriptionReport:
@@ -346,18 +433,33 @@ async def ensure_webhook_subscription(
                 subscription=_uuid(run.subscription) if run.subscription else None,
                 deleted=tuple(run.deleted),
                 why=why,
+                signing_key=run.key_change,
+                gap_since=run.gap_since,
+                gap_found=run.filled[1].found if run.filled else None,
+                gap_told=run.filled[1].emitted if run.filled else None,
                 dry_run=dry_run,
                 requests=meter.requests,
                 seconds=round(time.monotonic() - began, 2),
             )
 
         try:
-            signing_key = await _signing_key(subscription.signing_key_block)
+            run.memory = None if scope is None else await webhook_gap.recall(run.variable)
+            block = subscription.signing_key_block
+            if block is not None:
+                await signing_keys.load(block)  # of no use? Before anything is asked.
+            elif rotate_key_now:
+                raise ValueError("rotate_key_now needs signing_key_block: name the Secret block of the key")
             user = await aget_current_user(credentials)
+            if block is not None:
+                days = subscription.rotate_key_after_days
+                run.ring, run.key_change = await signing_keys.prepared(
+                    block, days, at_once=rotate_key_now, dry_run=dry_run
+                )
             if dry_run:
                 await _foresee(run, credentials, user)
             else:
-                await _ensure(run, credentials, user, signing_key)
+                await _ensure(run, credentials, user)
+                await _settle(run, credentials)
             assert run.plan is not None  # noqa: S101  (otherwise there was an error)
         except Exception as error:
             told = isinstance(error, CalendlyError | ValueError)
@@ -371,18 +473,18 @@ async def ensure_webhook_subscription(
 async def _foresee(run: _Run, credentials: CalendlyCredentials, user: User) -> None:
     """Say what would be done."""
     found = await find_subscriptions(credentials, run.spec, user)
-    todo = run.follow(plan(found, run.spec, user.uri, user.current_organization), found)
+    todo = run.follow(plan(found, run.spec, user.uri, user.current_organization, run.ring), found)
     run.subscription = todo.keep
     run.deleted = [_uuid(hook) for hook in todo.delete]
 
 
-async def _ensure(run: _Run, credentials: CalendlyCredentials, user: User, signing_key: SecretStr | None) -> None:
+async def _ensure(run: _Run, credentials: CalendlyCredentials, user: User) -> None:
     """Look, plan and act, until the world is as it should be or has failed to be so too often."""
     spec = run.spec
     try:
         for pause in (*_PAUSES_SECONDS, None):
             try:
-                if await _attempt(run, credentials, user, signing_key):
+                if await _attempt(run, credentials, user):
                     return
                 problem: CalendlyError = ConflictError(
                     f"{spec.shown_url} is subscribed already, but in no scope that can be listed here",
@@ -406,17 +508,17 @@ async def _ensure(run: _Run, credentials: CalendlyCredentials, user: User, signi
         raise
 
 
-async def _attempt(
-    run: _Run, credentials: CalendlyCredentials, user: User, signing_key: SecretStr | None
-) -> WebhookSubscription | None:
+async def _attempt(run: _Run, credentials: CalendlyCredentials, user: User) -> WebhookSubscription | None:
     """Look, plan and act once; None if the URL is taken all the same, because somebody else acts as well."""
     spec = run.spec
     found = await find_subscriptions(credentials, spec, user)
-    todo = run.follow(plan(found, spec, user.uri, user.current_organization), found)
+    todo = run.follow(plan(found, spec, user.uri, user.current_organization, run.ring), found)
     get_run_logger().info("%s: %s; %d to delete.", spec.shown_url, todo.why, len(todo.delete))
+    if todo.keep is None:
+        await _before_subscribing(run, found)
     # As if nothing were there: where something is, the answer is 409 and the old one goes next; where plan, role or
     # authorisation do not suffice, that shows while the old one still delivers.
-    run.subscription = todo.keep or await subscribe(credentials, spec, user, signing_key)
+    run.subscription = todo.keep or await _subscribed(run, credentials, user)
     if todo.delete:
         outcomes = await delete_subscriptions(credentials, [_uuid(hook) for hook in todo.delete])
         run.deleted += [outcome.item for outcome in outcomes if outcome.value]
@@ -424,24 +526,44 @@ async def _attempt(
             if isinstance(error, UnconfirmedWriteError):
                 run.doubtful.append(outcomes[-1].item)
             raise error
-        run.subscription = run.subscription or await subscribe(credentials, spec, user, signing_key)
+        run.subscription = run.subscription or await _subscribed(run, credentials, user)
     return run.subscription
 
 
-async def _signing_key(block: str | None) -> SecretStr | None:
-    """Load the signing key; before anything is asked or deleted, so that nothing is in vain."""
-    if block is None:
-        return None
-    try:
-        saved: Any = await Secret.aload(block)
-    except ValueError:
-        raise ValueError(
-            f"signing_key_block: there is no Secret block named {block!r}; save one, or leave it empty"
-        ) from None
-    key = saved.get()
-    if not isinstance(key, str) or not key.strip():
-        raise ValueError(f"signing_key_block: the Secret block {block!r} must hold a text that is not empty")
-    return SecretStr(key)
+async def _before_subscribing(run: _Run, found: Sequence[WebhookSubscription]) -> None:
+    """Prove what is to be proven, and note from when on deliveries are missing: whoever is killed next has told it."""
+    if run.spec.check_receiver and not run.proven and run.ring is not None:
+        await prove(run.spec.callback_url, run.spec.shown_url, run.ring.newest)
+        run.proven = True
+    if run.spec.gap_scope is not None:
+        run.memory = webhook_gap.before_change(run.memory, found, datetime.now(UTC))
+        await webhook_gap.remember(run.variable, run.memory)
+
+
+async def _subscribed(run: _Run, credentials: CalendlyCredentials, user: User) -> WebhookSubscription | None:
+    """Subscribe, and note with which key. A run that is killed in between leaves one that the next run replaces."""
+    made = await subscribe(credentials, run.spec, user, run.ring.newest if run.ring else None)
+    if made is not None and run.ring is not None and run.ring.ours:
+        run.ring = run.ring.used_by(_uuid(made), datetime.now(UTC))
+        await signing_keys.save(str(run.spec.signing_key_block), run.ring)
+    return made
+
+
+async def _settle(run: _Run, credentials: CalendlyCredentials) -> None:
+    """Drop keys that are no longer needed, and tell Prefect of what was not delivered."""
+    now, spec = datetime.now(UTC), run.spec
+    assert run.subscription is not None  # noqa: S101  (otherwise there was an error)
+    if run.ring is not None and (pruned := run.ring.pruned(now)) is not run.ring:
+        run.ring = pruned
+        await signing_keys.save(str(spec.signing_key_block), pruned)
+    if spec.gap_scope is None:
+        return
+    run.memory = webhook_gap.after_change(run.memory, run.subscription, now)
+    await webhook_gap.remember(run.variable, run.memory)
+    run.gap_since = run.memory.gap_since
+    if run.gap_since is not None:
+        run.filled = await webhook_gap.fill(credentials, spec.gap_scope, run.gap_since)
+        await webhook_gap.remember(run.variable, run.memory.model_copy(update={"gap_since": None}))
 
 
 # What is told about it
@@ -450,12 +572,15 @@ async def _signing_key(block: str | None) -> SecretStr | None:
 async def _tell(run: _Run, report: SubscriptionReport) -> None:
     """Leave the artifact, and send a message if there is something to tell."""
     headline = _headline(report, run.spec)
+    with contextlib.suppress(httpx.HTTPError):
+        async with get_client() as client:
+            run.last_delivery = await last_delivery(client)
     logger = get_run_logger()
     logger.log(ERROR if report.outcome == "failed" else INFO, "%s", headline)
     await acreate_markdown_artifact(
         _markdown(run, report, headline), key=ARTIFACT_KEY, description=f"Webhook subscription of {run.spec.host}"
     )
-    changed = not report.dry_run and (report.outcome != "unchanged" or report.deleted)
+    changed = not report.dry_run and (report.outcome != "unchanged" or report.deleted or report.gap_told)
     if changed or report.outcome == "failed":
         await notify(run.spec.notify, f"Calendly webhook subscription {report.outcome}", headline)
 
@@ -466,18 +591,27 @@ def _headline(report: SubscriptionReport, spec: SubscriptionSpec) -> str:
     if report.outcome == "failed":
         return f"{'Dry run failed' if report.dry_run else 'Failed'}: {what}. {why}."
     done = f"Dry run, nothing was changed. Would be {report.outcome}" if report.dry_run else report.outcome.capitalize()
-    return f"{done}: {what}. {why[:1].upper()}{why[1:]}."
+    told = ""
+    if report.gap_since is not None and report.gap_told is not None:
+        told = f" Since {_time(report.gap_since)} {counted(report.gap_told, 'happening')} had not been delivered."
+    return f"{done}: {what}. {why[:1].upper()}{why[1:]}.{told}"
 
 
 def _markdown(run: _Run, report: SubscriptionReport, headline: str) -> str:
     spec, hook, now = run.spec, run.subscription, datetime.now(UTC)
     rows = [("Delivers to", spec.shown_url), ("Events", ", ".join(spec.events)), ("Scope", spec.scope)]
     if hook is not None:
-        since = f"{hook.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-        rows += [("Subscription", _uuid(hook)), ("State", hook.state), ("Made", f"{since} ({_age(hook, now)})")]
+        made = f"{_time(hook.created_at)} ({_age(hook.created_at, now)})"
+        rows += [("Subscription", _uuid(hook)), ("State", hook.state), ("Made", made)]
         if hook.retry_started_at is not None:
-            failing = f"{hook.retry_started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-            rows.append(("Deliveries fail since", f"{failing}; Calendly disables it after 24 hours"))
+            failing = f"{_time(hook.retry_started_at)}; Calendly disables it after 24 hours"
+            rows.append(("Deliveries fail since", failing))
+    if run.ring is not None:
+        rows.append(("Signing key", _about_keys(run, report, now)))
+    if run.proven:
+        rows.append(("Receiver", "answers to a signed ping, as seen from here"))
+    last = "none that Prefect remembers" if run.last_delivery is None else _time(run.last_delivery)
+    rows += [("Last delivery, of any subscription", last), ("Missed deliveries", _about_gap(run))]
     deleted = ", ".join(report.deleted) or "none"
     rows += [
         ("To be deleted" if report.dry_run else "Deleted", deleted),
@@ -487,8 +621,36 @@ def _markdown(run: _Run, report: SubscriptionReport, headline: str) -> str:
     return breakable(page, 30)
 
 
-def _age(hook: WebhookSubscription, now: datetime) -> str:
-    days = max(0, (now - hook.created_at).days)
+def _about_keys(run: _Run, report: SubscriptionReport, now: datetime) -> str:
+    assert run.ring is not None  # noqa: S101
+    made = run.ring.made_at
+    words = "of unknown age" if made is None else f"made {_time(made)} ({_age(made, now)})"
+    if report.signing_key is not None:
+        words += (
+            ", would be made" if report.dry_run else f", {'a new one' if report.signing_key == 'made' else 'replaced'}"
+        )
+    old = len(run.ring.keys) - 1
+    return f"{words}; {counted(old, 'old one')} accepted too" if old else words
+
+
+def _about_gap(run: _Run) -> str:
+    if run.spec.gap_scope is None:
+        return "not looked for"
+    if run.gap_since is None:
+        return "none known"
+    if run.filled is None:
+        return f"since {_time(run.gap_since)}; not told yet"
+    since, found = run.filled
+    cut = "; older ones cannot be told" if since > run.gap_since else ""
+    return f"since {_time(since)}: {counted(found.found, 'happening')}, {found.emitted} told to Prefect now{cut}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _age(since: datetime, now: datetime) -> str:
+    days = max(0, (now - since).days)
     return "today" if days == 0 else f"{days} day{'s' * (days != 1)} ago"
 
 

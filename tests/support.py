@@ -167,6 +167,7 @@ class Stack:
     """What a person would see."""
     api_url: str
     ui_url: str
+    receiver_url: str
     sandbox_url: str
     sandbox_key: str
 

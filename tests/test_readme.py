@@ -14,6 +14,8 @@ from flows.availability_digest import DigestRequest
 from flows.cancel_blocked_domains import CancelPolicy
 from flows.common import Parameters
 from flows.ensure_webhook_subscription import SubscriptionSpec
+from flows.poll_bookings import BookingsToPoll
+from flows.reconcile_bookings import BookingsToReconcile
 from prefect_calendly import errors
 from prefect_calendly.credentials import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
@@ -63,9 +65,9 @@ def test_the_credentials_table_has_every_field() -> None:
     assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(CalendlyCredentials.model_fields)
 
 
-@pytest.mark.parametrize("model", [CancelPolicy, DigestRequest, SubscriptionSpec])
+@pytest.mark.parametrize("model", [CancelPolicy, DigestRequest, SubscriptionSpec, BookingsToPoll, BookingsToReconcile])
 def test_the_parameter_tables_have_every_field_and_no_other(model: type[Parameters]) -> None:
-    flows = README[README.index("## Flows") : README.index("## The sandbox")]
+    flows = README[README.index("## Flows") : README.index("## Webhooks")]
     (table,) = [
         part
         for part in flows.split("\n### ")

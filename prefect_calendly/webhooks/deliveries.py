@@ -12,6 +12,9 @@ from prefect_calendly.invitees import Invitee, Tracking
 from prefect_calendly.resource import Items, Resource, Time
 from prefect_calendly.scheduled_events import ScheduledEvent
 
+PING: Final = "prefect_calendly.ping"
+"""Name of our own: a signed delivery of it proves that a receiver can be reached; Prefect is not told of it."""
+
 
 class DeliveryError(ValueError):
     """A body that is no delivery of Calendly; its text says where, and holds nothing of the body."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 
-from prefect_calendly.webhooks.events import CalendlyEvent
+from prefect_calendly.webhooks.events import SOURCE_LABEL, CalendlyEvent
 
 T = TypeVar("T")
 
@@ -69,6 +70,71 @@ async def known_events(client: PrefectClient, ids: Iterable[UUID]) -> dict[UUID,
         answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _MOST_PER_QUESTION})
         found.update((UUID(each["id"]), each) for each in answer.json()["events"])
     return found
+
+
+async def stored_events(
+    client: PrefectClient, names: Sequence[str], since: datetime, until: datetime
+) -> AsyncIterator[dict[str, Any]]:
+    """Return the events of some names that occurred in some time, the oldest first.
+
+    Args:
+        client: A client of the Prefect API.
+        names: The events' names, such as `calendly.invitee.created`.
+        since: From when on (aware), inclusive.
+        until: Until when (aware), inclusive.
+
+    Returns:
+        The events as Prefect returns them, page by page.
+
+    Raises:
+        httpx.HTTPError: Prefect was not reached, or gave no answer.
+    """
+    occurred = {"since": since.isoformat(), "until": until.isoformat()}
+    wanted = {"event": {"name": list(names)}, "occurred": occurred, "order": "ASC"}
+    answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _MOST_PER_QUESTION})
+    while True:
+        page = answer.json()
+        for event in page["events"]:
+            yield event
+        if not page["next_page"]:
+            return
+        # Only the token: the link names the host that the server believes to have.
+        token = httpx.URL(page["next_page"]).params["page-token"]
+        answer = await client.request("GET", "/events/filter/next", params={"page-token": token})
+
+
+async def count_events(client: PrefectClient, name: str, since: datetime, until: datetime) -> int:
+    """Return how many events of a name occurred in some time, by one question.
+
+    Args:
+        client: A client of the Prefect API.
+        name: The events' name.
+        since: From when on (aware), inclusive.
+        until: Until when (aware), inclusive.
+
+    Raises:
+        httpx.HTTPError: Prefect was not reached, or gave no answer.
+    """
+    occurred = {"since": since.isoformat(), "until": until.isoformat()}
+    wanted = {"event": {"name": [name]}, "occurred": occurred}
+    answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1})
+    return int(answer.json()["total"])
+
+
+async def last_delivery(client: PrefectClient) -> datetime | None:
+    """Return when Prefect last got an event that a webhook has told of; None if it remembers none.
+
+    Args:
+        client: A client of the Prefect API.
+
+    Raises:
+        httpx.HTTPError: Prefect was not reached, or gave no answer.
+    """
+    until = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
+    wanted = {"resource": {"labels": {SOURCE_LABEL: "webhook"}}, "occurred": {"until": until}, "order": "DESC"}
+    answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1})
+    found = answer.json()["events"]
+    return datetime.fromisoformat(found[0]["received"]) if found else None
 
 
 async def emit_missing(

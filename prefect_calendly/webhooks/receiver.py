@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from prefect_calendly.identifiers import uri_of
 from prefect_calendly.webhooks.connection import PrefectConnection
-from prefect_calendly.webhooks.deliveries import Delivery, DeliveryError, parse_delivery
+from prefect_calendly.webhooks.deliveries import PING, Delivery, DeliveryError, parse_delivery
 from prefect_calendly.webhooks.errors import BusyError, NoKeyError, NotTakenError
 from prefect_calendly.webhooks.events import PREFIX, CalendlyEvent, Payload, events_of_delivery
 from prefect_calendly.webhooks.handover import Confirmer, Handover
@@ -39,8 +39,6 @@ from prefect_calendly.webhooks.store import EventStore, default_store_url, store
 logger = logging.getLogger(__name__)
 
 DEFAULT_PATH: Final = "/webhooks/calendly"
-PING: Final = "prefect_calendly.ping"
-"""A signed delivery of this event proves that the receiver can be reached; Prefect is not told of it."""
 
 _MOST_BYTES: Final = 1024 * 1024
 _SMALL_BYTES: Final = 64 * 1024  # ten times a delivery's usual size

@@ -15,7 +15,7 @@ from deployments import check
 from tests.support import ROOT, Stack
 
 SHIPPED = yaml.safe_load(check.FILE.read_text())
-CANCEL, DRY_RUN, _, DIGEST, WEBHOOK, EXPIRED = range(6)
+CANCEL, DRY_RUN, _, DIGEST, WEBHOOK, *_, EXPIRED = range(len(SHIPPED["deployments"]))
 
 
 def fresh() -> dict[str, Any]:
@@ -71,6 +71,7 @@ def problems_of(file: Any, tmp_path: Path) -> list[str]:
 def test_the_shipped_files_are_as_they_should_be() -> None:
     assert check.problems() == []
     assert check.automation_problems() == []
+    assert check.automation_problems(check.EVENT_AUTOMATIONS) == []
 
 
 def test_every_flow_that_is_meant_to_run_by_itself_is_deployed_with_a_schedule() -> None:
@@ -82,6 +83,9 @@ def test_every_flow_that_is_meant_to_run_by_itself_is_deployed_with_a_schedule()
         "cancel-blocked-domains-with-approval": [],
         "availability-digest": ["0 7 * * 1-5"],
         "ensure-webhook-subscription": ["*/15 * * * *"],
+        "screen-booking": [],
+        "poll-bookings": ["*/5 * * * *"],
+        "reconcile-bookings": ["30 2 * * *"],
         "record-expired-approval": [],
     }
     assert deployments["cancel-blocked-domains"]["concurrency_limit"] == {
@@ -93,6 +97,7 @@ def test_every_flow_that_is_meant_to_run_by_itself_is_deployed_with_a_schedule()
         "cancel-blocked-domains",
         "cancel-blocked-domains-with-approval",
         "ensure-webhook-subscription",
+        "screen-booking",
     ]
 
 
@@ -310,7 +315,7 @@ def test_the_command_prints_problems_and_fails(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["check"])
     assert check.main() == 0
-    assert capsys.readouterr().out == "prefect.yaml: 6 deployments, no problems\n"
+    assert capsys.readouterr().out == "prefect.yaml: 9 deployments, no problems\n"
     monkeypatch.setattr(sys, "argv", ["check", str(tmp_path / "none.yaml")])
     assert check.main() == 1
     assert "none.yaml: cannot be read" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 import prefect_calendly
 from deployments import scale_test
+from prefect_calendly.webhooks.__main__ import main as receiver_main
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = ROOT / "deployments"
@@ -23,7 +24,7 @@ COMMON = (HERE / "systemd" / "prefect-calendly-.service.d" / "common.conf").read
 DOCKERFILE = (HERE / "Dockerfile").read_text()
 README = (HERE / "README.md").read_text()
 
-SERVER, CLIENT = ("migrate", "api", "services"), ("deploy", "worker")
+SERVER, CLIENT = ("migrate", "api", "services"), ("deploy", "worker", "receiver")
 # What API and services must agree about; see Prefect's settings, and prefect-redis' for the one of Redis.
 NEEDED = {
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
@@ -98,7 +99,7 @@ def test_what_runs_flows_gets_neither_the_database_nor_the_encryption_key() -> N
     assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["data"]
     assert COMPOSE["networks"]["data"]["internal"] is True
     assert not {name for name in names(HERE / "systemd" / "client.env.example") if "_SERVER_" in name}
-    for unit in ("deploy", "worker@"):
+    for unit in ("deploy", "worker@", "receiver"):
         assert "server.env" not in UNITS[f"prefect-calendly-{unit}.service"]
 
 
@@ -144,8 +145,10 @@ def test_the_containers_may_do_little() -> None:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-    assert SERVICES["api"]["ports"] == ["127.0.0.1:${PORT:-4200}:4200"]
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
+    assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
+        "api": ["127.0.0.1:${PORT:-4200}:4200"],
+        "receiver": ["127.0.0.1:${RECEIVER_PORT:-8765}:8765"],
+    }
 
 
 def test_each_waits_for_what_it_needs_and_is_watched() -> None:
@@ -155,7 +158,7 @@ def test_each_waits_for_what_it_needs_and_is_watched() -> None:
     done, healthy = "service_completed_successfully", "service_healthy"
     assert waits_for("migrate") == {"postgres": healthy}
     assert waits_for("api") == waits_for("services") == {"migrate": done, "postgres": healthy, "redis": healthy}
-    assert waits_for("deploy") == {"api": healthy}
+    assert waits_for("deploy") == waits_for("receiver") == {"api": healthy}
     assert waits_for("worker") == {"api": healthy, "deploy": done}
     for name, service in SERVICES.items():
         once = name in ("migrate", "deploy")
@@ -168,13 +171,21 @@ def commands(unit: str) -> list[list[str]]:
     return [line.replace("/opt/prefect-calendly/.venv/bin/", "").replace("/bin/sh", "sh").split() for line in lines]
 
 
-def test_units_and_containers_run_the_same_commands() -> None:
+def test_units_and_containers_run_the_same_commands(capsys: pytest.CaptureFixture[str]) -> None:
     for name in (*SERVER, "deploy"):
         assert commands(name) == [SERVICES[name]["command"]], name
     (worker,) = commands("worker@")
     own = {"--name", "%l-%i"}
     in_container = [word for word in SERVICES["worker"]["command"] if word != "--with-healthcheck"]
     assert [word for word in worker if word not in own] == in_container
+    (receiver,) = commands("receiver")
+    assert [word for word in receiver if word.startswith("-")] == [
+        word for word in SERVICES["receiver"]["command"] if word.startswith("-")
+    ]
+    with pytest.raises(SystemExit):
+        receiver_main(["--help"])
+    known = capsys.readouterr().out
+    assert not [word for word in receiver if word.startswith("--") and word not in known]
     assert SERVICES["deploy"]["command"] == ["sh", "deployments/deploy.sh"]
     for line in ("python -m deployments.check --server", "--all", "python -m deployments.automations"):
         assert line in (HERE / "deploy.sh").read_text()
@@ -191,7 +202,7 @@ def test_units_are_as_systemd_reads_them() -> None:
         ours = set(re.findall(r"prefect-calendly[\w@-]*\.(?:service|target)", text))
         assert ours <= {*UNITS, "prefect-calendly.target"} | {"prefect-calendly-worker@1.service"}, name
     assert directives["common.conf"] >= {"User", "NoNewPrivileges", "ProtectSystem", "SystemCallFilter", "PrivateTmp"}
-    for name in ("api", "services", "worker@"):
+    for name in ("api", "services", "worker@", "receiver"):
         assert "Restart" in directives[f"prefect-calendly-{name}.service"]
     for name in ("api", "services"):
         assert "Requires=prefect-calendly-migrate.service" in UNITS[f"prefect-calendly-{name}.service"]

@@ -286,7 +286,8 @@ async def subscribed(credentials: CalendlyCredentials, **members: Any) -> str:
 
 
 async def ensured(credentials: CalendlyCredentials, *, dry_run: bool = False, **members: Any) -> SubscriptionReport:
-    spec = SubscriptionSpec(**{"callback_url": URL, **members})
+    # What has to do with gaps and keys is in test_webhook_healing.py.
+    spec = SubscriptionSpec(**{"callback_url": URL, "backfill": False, **members})
     return await ensure_webhook_subscription(credentials, spec, dry_run)
 
 
@@ -656,14 +657,6 @@ class TestSecretsAndMessages:
         with pytest.raises(ValueError, match=r"signing_key_block.*'empty-key'.*not empty"):
             await ensured(credentials, signing_key_block="empty-key")
         assert sandbox.stats()["requests"] == 0
-
-    async def test_a_missing_secret_block_is_named_before_any_request(
-        self, sandbox: Sandbox, credentials: CalendlyCredentials
-    ) -> None:
-        with pytest.raises(ValueError, match="signing_key_block: there is no Secret block named 'nowhere'"):
-            await ensured(credentials, signing_key_block="nowhere")
-        assert sandbox.stats()["requests"] == 0
-        assert "signing_key_block" in (await artifact()).replace("\\", "")
 
     async def test_a_message_is_sent_for_changes_and_failures_only(
         self, sandbox: Sandbox, credentials: CalendlyCredentials, recorder: list[tuple[str | None, str]]

@@ -21,9 +21,9 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from prefect_calendly.webhooks import receiver as module
-from prefect_calendly.webhooks.deliveries import parse_delivery
+from prefect_calendly.webhooks.deliveries import PING, parse_delivery
 from prefect_calendly.webhooks.events import events_of_delivery
-from prefect_calendly.webhooks.receiver import PING, ReceiverSettings, create_app
+from prefect_calendly.webhooks.receiver import ReceiverSettings, create_app
 from prefect_calendly.webhooks.signature import HEADER
 from tests.support import until
 from tests.webhooks.examples import API, NEW, OLD, PRIVATE, TOLD, canceled, delivered, invitee

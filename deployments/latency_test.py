@@ -1,0 +1,102 @@
+"""How long after a booking it is cancelled, with a worker and with a served deployment: `make latency-test`.
+
+It runs what `make up` runs, books at a blocked domain in its sandbox, one booking at a time, and looks when the
+sandbox has it cancelled: signed webhook → receiver → Prefect event → trigger → flow run → cancellation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployments.processes import MARK, end_all
+from deployments.storm_test import FailedError, ask, until
+from flows.local import own_environment
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> int:
+    """Run it; return 1 if it cannot be done."""
+    parser = argparse.ArgumentParser(prog="make latency-test", description=__doc__)
+    parser.add_argument("--bookings", type=int, default=20, help="of each kind (default: 20)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="calendly-latency-") as folder:
+        home = Path(folder) / "up"
+        try:
+            with _up(home) as stack:
+                _measured("process worker", stack, options.bookings)
+                with _served(home, stack):
+                    _measured("served deployment", stack, options.bookings)
+        except FailedError as error:
+            print(f"latency-test: {error}", file=sys.stderr)
+            return 1
+        finally:
+            end_all(home)
+    return 0
+
+
+@contextmanager
+def _up(home: Path) -> Iterator[dict[str, str]]:
+    """Run `make up`; yield where everything is."""
+    command = [sys.executable, "-m", "deployments.up", "--home", str(home), "--events", "60", "--no-schedules"]
+    home.mkdir(parents=True)
+    log = home.with_name("log")
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)  # noqa: S603  (our own)
+    try:
+        until("all is up", lambda: (home / "up.json").exists() or process.poll() is not None)
+        if process.poll() is not None:
+            raise FailedError(log.read_text().splitlines()[-1])
+        yield json.loads((home / "up.json").read_text())
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+
+
+@contextmanager
+def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
+    """Serve the deployments from one process; the worker has no more to do with them."""
+    environment = own_environment(home, **{MARK: str(home)}, PREFECT_API_URL=stack["api_url"])
+    with home.with_name("serve.log").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.serve"], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        name = f"{stack['api_url']}/deployments/name/screen-booking/screen-booking"
+        until("the deployments are served", lambda: ask(name)["work_pool_name"] is None or process.poll() is not None)
+        time.sleep(5)  # until it has begun to poll
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _measured(how: str, stack: dict[str, str], bookings: int) -> None:
+    seconds = [_one(stack) for _ in range(bookings + 1)][1:]  # the first one warms up
+    low, high = min(seconds), max(seconds)
+    print(f"{how:<18} {statistics.median(seconds):5.1f} s median, {low:.1f} to {high:.1f} s, of {bookings}", flush=True)
+
+
+def _one(stack: dict[str, str]) -> float:
+    person = {"email": f"{secrets.token_hex(4)}@blocked.example"}
+    began = time.monotonic()
+    booked = ask(f"{stack['sandbox_url']}/_sandbox/events", {"invitees": [person]})["uri"]
+    event = f"{stack['sandbox_url']}/calendly/scheduled_events/{booked.rpartition('/')[2]}"
+    key = stack["sandbox_key"]
+    until("a booking is cancelled", lambda: ask(event, key=key)["resource"]["status"] == "canceled", 120)
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""Thousands of deliveries, doubled and out of order, while receiver and Prefect are killed: is each event there, once?
+
+`make storm-test` lets a sandbox make bookings and deliver them to the receiver, which tells a Prefect server with
+SQLite. In the middle the receiver is killed, the Prefect server is killed, and both are stopped, each in the midst of
+its work, and started again. In the end Prefect's API is asked for every event: they are compared with the bookings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from deployments.processes import MARK, end_all, free_port
+from flows.local import own_environment, sandbox_command
+
+ROOT = Path(__file__).parent.parent
+KEY = "sandbox-key"
+ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
+CREATED: Final = "calendly.invitee.created"
+# Calendly waits minutes before it repeats a delivery; here, they pass in seconds.
+CLOCK_SPEED = 60
+AT_A_TIME = 250
+LONGEST_SECONDS = 1_500
+
+
+class FailedError(Exception):
+    """What is told in one line."""
+
+
+def ask(url: str, body: Any = None, *, key: str = KEY, seconds: float = 120) -> Any:
+    """Get JSON, or post some; None for an empty answer."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=seconds) as answer:  # noqa: S310
+        content = answer.read()
+    return json.loads(content) if content else None
+
+
+class Processes:
+    """What runs, and can be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._commands: dict[str, tuple[list[str], dict[str, str], str]] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, command: list[str], environment: dict[str, str], answers: str) -> None:
+        """Start a process, and wait until a URL of it answers."""
+        self._commands[name] = command, environment, answers
+        with (self._home / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(  # noqa: S603  (our own commands)
+                [sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and self._running[name].poll() is None:
+            with contextlib.suppress(OSError):
+                ask(answers, seconds=5)
+                return
+            time.sleep(0.1)
+        raise FailedError(f"{name} does not answer; its log ends with:\n{self.tail(name)}")
+
+    def end(self, name: str, how: signal.Signals) -> int:
+        """End a process; its exit code."""
+        self._running[name].send_signal(how)
+        return self._running[name].wait(timeout=60)
+
+    def again(self, name: str) -> None:
+        """Start it as before."""
+        self.start(name, *self._commands[name])
+
+    def tail(self, name: str) -> str:
+        """The last lines of a log."""
+        return "\n".join((self._home / f"{name}.log").read_text(errors="replace").splitlines()[-15:])
+
+
+def until(what: str, look: Callable[[], Any], seconds: float = LONGEST_SECONDS) -> Any:
+    """Look until there is something, also through times in which nobody answers."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if found := look():
+                return found
+        time.sleep(0.2)
+    raise FailedError(f"not within {seconds:.0f} s: {what}")
+
+
+def metric(receiver: str, name: str) -> float:
+    """The sum of a metric of the receiver over its labels."""
+    with urllib.request.urlopen(f"{receiver}/metrics", timeout=30) as answer:  # noqa: S310  (loopback)
+        text = answer.read().decode()
+    return sum(
+        float(value) for value in re.findall(rf"^calendly_webhook_{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
+    )
+
+
+def stored(api: str, names: list[str]) -> Iterator[dict[str, Any]]:
+    """All events of some names that Prefect has, through its API."""
+    wanted = {"event": {"name": names}, "occurred": {"until": "2100-01-01T00:00:00Z"}, "order": "ASC"}
+    page = ask(f"{api}/events/filter", {"filter": wanted, "limit": 50})
+    while True:
+        yield from page["events"]
+        if not page["next_page"]:
+            return
+        query = urlsplit(page["next_page"]).query
+        assert parse_qs(query)["page-token"]  # noqa: S101  (for whoever changes Prefect)
+        page = ask(f"{api}/events/filter/next?{query}")
+
+
+def main() -> int:
+    """Run it; return 1 if something is not as it should be, or could not be done."""
+    parser = argparse.ArgumentParser(prog="make storm-test", description=__doc__)
+    parser.add_argument("--bookings", type=int, default=10_000, help="how many (default: 10000)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="calendly-storm-") as folder:
+        home = Path(folder)
+        try:
+            failed = storm(home, options.bookings)
+        except FailedError as error:
+            print(f"storm-test: {error}", file=sys.stderr)
+            return 1
+        finally:
+            end_all(home)
+    return int(failed)
+
+
+def storm(home: Path, bookings: int) -> bool:
+    """Run it; whether something is not as it should be."""
+    began = time.monotonic()
+    ports = {name: free_port() for name in ("prefect", "sandbox", "receiver")}
+    api, sandbox, receiver = (f"http://127.0.0.1:{port}" for port in ports.values())
+    environment = own_environment(
+        home,
+        **{MARK: str(home)},
+        PREFECT_API_URL=f"{api}/api",
+        PREFECT_SERVER_API_PORT=str(ports["prefect"]),
+        CALENDLY_WEBHOOK_SIGNING_KEY=(signing_key := secrets.token_hex(24)),
+    )
+    say(f"Starting sandbox, Prefect server and receiver; {bookings} bookings, 10 % told twice, 10 % out of order …")
+    processes = Processes(home)
+    of_sandbox = [*sandbox_command(0, KEY, ports["sandbox"]), "--clock-speed", str(CLOCK_SPEED)]
+    processes.start("sandbox", of_sandbox, environment, f"{sandbox}/_sandbox/clock")
+    processes.start("prefect", ["-m", "prefect", "server", "start"], environment, f"{api}/api/health")
+    store = f"sqlite:///{home / 'receiver.db'}"
+    of_receiver = ["-m", "prefect_calendly.webhooks", "--port", str(ports["receiver"]), "--store", store]
+    processes.start("receiver", of_receiver, environment, f"{receiver}/readyz")
+    subscription = {
+        "url": f"{receiver}/webhooks/calendly",
+        "events": ["invitee.created", "invitee.canceled"],
+        "organization": ORGANIZATION,
+        "scope": "organization",
+        "signing_key": signing_key,
+    }
+    ask(f"{sandbox}/calendly/webhook_subscriptions", subscription)
+    deliveries = f"{sandbox}/_sandbox/deliveries"
+    ask(deliveries, {"duplicate": 0.1, "reorder": 0.1})
+
+    booked: list[str] = []
+    started = time.monotonic()
+    booking = threading.Thread(target=_book, args=(sandbox, bookings, booked), daemon=True)
+    booking.start()
+
+    def delivered(share: float) -> None:
+        until(f"{share:.0%} of the bookings delivered", lambda: ask(deliveries)["delivered"] >= share * bookings)
+
+    def interrupted(share: float, name: str, how: signal.Signals, what: str) -> None:
+        delivered(share)
+        code = processes.end(name, how)
+        say(f"{ask(deliveries)['delivered']} delivered: {what} (exit code {code})")
+        time.sleep(1)  # meanwhile deliveries fail
+        processes.again(name)
+
+    # The receiver's counters begin anew when it does: it comes first.
+    interrupted(0.25, "receiver", signal.SIGKILL, "receiver killed with kill -9")
+    interrupted(0.45, "receiver", signal.SIGTERM, "receiver stopped")
+    interrupted(0.65, "prefect", signal.SIGKILL, "Prefect server killed with kill -9")
+    interrupted(0.80, "prefect", signal.SIGTERM, "Prefect server stopped")
+    booking.join()
+    until("all deliveries accepted", lambda: ask(deliveries)["pending"] == 0)
+    took = time.monotonic() - started
+    state = ask(deliveries)
+    say(f"All accepted after {took:.0f} s; waiting until the receiver has seen each of them in Prefect …")
+    until("nothing is left to be confirmed", lambda: metric(receiver, "events_unconfirmed") == 0, 300)
+    reposted = metric(receiver, "events_reposted_total")
+    say("Asking Prefect for every event …")
+    found = list(stored(f"{api}/api", [CREATED]))
+    return _judged(booked, found, state, bookings, took, reposted, time.monotonic() - began)
+
+
+def _book(sandbox: str, bookings: int, booked: list[str]) -> None:
+    """Make bookings, some at a time, so that there is always something on its way."""
+    while len(booked) < bookings:
+        if ask(f"{sandbox}/_sandbox/deliveries")["pending"] < 4 * AT_A_TIME:
+            count = min(AT_A_TIME, bookings - len(booked))
+            booked += ask(f"{sandbox}/_sandbox/burst", {"count": count, "domains": ["a.example", "b.example"]})[
+                "invitees"
+            ]
+        time.sleep(0.05)
+
+
+def _judged(
+    booked: list[str],
+    found: list[dict[str, Any]],
+    state: dict[str, Any],
+    bookings: int,
+    took: float,
+    reposted: float,
+    seconds: float,
+) -> bool:
+    """Say how it went; whether something is not as it should be."""
+    times = Counter(event["resource"]["calendly.uri"] for event in found)
+    missing = [uri for uri in booked if uri not in times]
+    doubled = [uri for uri, count in times.items() if count > 1]
+    unknown = set(times) - set(booked)
+    table = [
+        ("bookings", len(booked)),
+        ("deliveries accepted", state["delivered"]),
+        ("attempts that failed, and were repeated", state["failed_attempts"]),
+        ("events in Prefect", len(found)),
+        ("events that Prefect had forgotten, and was told again", int(reposted)),
+        ("accepted per second, outages included", round(state["delivered"] / took)),
+    ]
+    print()
+    for what, number in table:
+        print(f"{what:<56} {number:>6}")
+    print()
+    checks = [
+        (f"each of {bookings} bookings was delivered at least once", state["delivered"] >= bookings == len(booked)),
+        ("some deliveries came twice", state["delivered"] > bookings),
+        ("some deliveries failed, so that they had to be repeated", state["failed_attempts"] > 0),
+        (f"no booking's event is missing in Prefect{_some(missing)}", not missing),
+        (f"no booking has two events{_some(doubled)}", not doubled),
+        (f"there is no event of anything else{_some(sorted(unknown))}", not unknown),
+    ]
+    for what, well in checks:
+        print("✓" if well else "✗", what)
+    print(f"\nDone in {seconds:.0f} s; nothing is left running.", flush=True)
+    return not all(well for _, well in checks)
+
+
+def _some(uris: list[str]) -> str:
+    return f": {len(uris)}, such as {', '.join(uris[:3])}" if uris else ""
+
+
+def say(text: str) -> None:
+    print(f"▸ {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
