@@ -37,4 +37,5 @@ def sandbox_command(events: int, key: str, port: int = 0) -> list[str]:
         ['-m', 'prefect_calendly.sandbox']
     """
     command = ["-m", "prefect_calendly.sandbox", "--events", str(events), "--invitees", str(events * 2)]
-    return [*command, "--hosts", "5", "--api-key", key, "--port", str(port)]
+    # In one word: a key may begin with a dash.
+    return [*command, "--hosts", "5", f"--api-key={key}", "--port", str(port)]

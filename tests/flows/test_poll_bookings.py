@@ -647,7 +647,8 @@ async def test_two_runs_at_once_tell_everything_once(
     calendly: Sandbox, credentials: CalendlyCredentials, prefect: PrefectClient
 ) -> None:
     first = await asyncio.gather(*(poll_bookings(credentials, WHOLE) for _ in range(2)))
-    assert [report.seeded for report in first] == [True, True]
+    assert any(report.seeded for report in first)  # the second one may have come when the first was done
+    assert [report.emitted for report in first] == [{}, {}]
     uris = [calendly.add_event() for _ in range(5)]
     await asyncio.gather(*(poll_bookings(credentials, WHOLE) for _ in range(2)))
     assert await told_of(prefect, *uris) == [("calendly.invitee.created", "poll")] * 5
