@@ -394,17 +394,18 @@ class _Test:
         """Scheduling is a service: see that it works; then pause it, for it would add runs of its own."""
         from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 
-        scheduled = [item for item in await self.client.read_deployments() if item.schedules]
+        deployments = await self.client.read_deployments()
+        scheduled = [item for item in deployments if any(schedule.active for schedule in item.schedules)]
 
         async def all_have_runs() -> bool:
             filters = [DeploymentFilter(id=DeploymentFilterId(any_=[item.id])) for item in scheduled]
             return all([await self.client.read_flow_runs(deployment_filter=its, limit=1) for its in filters])
 
-        await _until(all_have_runs, "not all deployments with a schedule got runs")
+        await _until(all_have_runs, "not all deployments with an active schedule got runs")
         for item in scheduled:
             for schedule in item.schedules:
                 await self.client.update_deployment_schedule(item.id, schedule.id, active=False)
-        self.found.append(f"the services scheduled all {len(scheduled)} deployments that have a schedule")
+        self.found.append(f"the services scheduled all {len(scheduled)} deployments that have an active schedule")
 
     async def start_worker(self, name: str) -> None:
         port, command = free_port(), [*COMPOSE["worker"]["command"], "--name", name]
