@@ -47,7 +47,7 @@ build: .venv/.installed-dev
 		PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=180 wheel-check/bin/prefect block register -m prefect_calendly
 
 bench: .venv/.installed-dev
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:
 	rm -rf .venv .demo .up .screenshots dist build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,8 @@
 """What we claim about speed, measured: each claim a ratio of two things done side by side in this run.
 
-`python -m benchmarks.run` prints one line per claim and ends with status 1 if one is not met. It needs nothing but
-the package: the gateway is the sandbox, in a process of its own.
+`make bench` prints one line per claim and ends with status 1 if one is not met; ARGS='webhooks --rounds 3' runs one
+group of them. The gateway is the sandbox, in a process of its own; Prefect, where there is one, its own server with
+SQLite.
 """
 
 from __future__ import annotations
@@ -13,32 +14,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+
+from benchmarks.claims import Claim
+from benchmarks.webhooks import webhooks
 
 KEY = "sandbox-key"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One figure and its bound."""
-
-    name: str
-    figure: float
-    unit: str
-    bound: float
-    at_most: bool
-    detail: str
-
-    @property
-    def met(self) -> bool:
-        """Whether the figure is on the right side of its bound."""
-        return self.figure <= self.bound if self.at_most else self.figure >= self.bound
-
-    def __str__(self) -> str:
-        sign = "at most" if self.at_most else "at least"
-        verdict = "met" if self.met else "NOT MET"
-        return f"{self.name:<42} {self.figure:8.3f} {self.unit:<8} {sign} {self.bound:g}: {verdict:<8} {self.detail}"
 
 
 @contextlib.contextmanager
@@ -190,21 +171,30 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+GROUPS: dict[str, Callable[[argparse.Namespace], Iterable[Claim]]] = {
+    "client": lambda options: [client_against_httpx(options.rounds)],
+    "pace": lambda options: [pace(200)],
+    "memory": lambda options: [memory()],
+    "import": lambda options: [import_cost(options.rounds)],
+    "webhooks": lambda options: webhooks(options.rounds, options.deliveries),
+}
+
+
 def main() -> int:
-    """Run all claims; print one line each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="repeats of each comparison")
-    rounds = parser.parse_args().rounds
-    claims = []
-    for claim in (
-        lambda: client_against_httpx(rounds),
-        lambda: pace(200),
-        memory,
-        lambda: import_cost(rounds),
-    ):
-        claims.append(claim())
-        print(claims[-1], flush=True)
-    return 0 if all(claim.met for claim in claims) else 1
+    """Run all claims, or some groups of them; print one line each."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="group", help=f"of {', '.join(GROUPS)} (default: all)")
+    parser.add_argument("--rounds", type=int, default=5, help="repeats of each comparison (default: 5)")
+    parser.add_argument("--deliveries", type=int, default=100_000, help="through which memory stays flat")
+    options = parser.parse_args()
+    if unknown := set(options.groups) - set(GROUPS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; give some of {', '.join(GROUPS)}")
+    met = True
+    for name in options.groups or GROUPS:
+        for claim in GROUPS[name](options):
+            print(claim, flush=True)
+            met &= claim.met
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

@@ -84,6 +84,10 @@ class Processes:
         """Start it as before."""
         self.start(name, *self._commands[name])
 
+    def pid(self, name: str) -> int:
+        """The number of its process."""
+        return self._running[name].pid
+
     def tail(self, name: str) -> str:
         """The last lines of a log."""
         return "\n".join((self._home / f"{name}.log").read_text(errors="replace").splitlines()[-15:])
