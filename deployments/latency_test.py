@@ -66,16 +66,19 @@ def _up(home: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
-    """Serve the deployments from one process; the worker has no more to do with them."""
+    """Serve the deployments from one process, and no longer through the work pool."""
     environment = own_environment(home, **{MARK: str(home)}, PREFECT_API_URL=stack["api_url"])
+    # Prefect leaves a deployment that is there the work pool that it has.
+    delete = [sys.executable, "-m", "prefect", "--no-prompt", "deployment", "delete", "--all"]
+    subprocess.run(delete, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)  # noqa: S603  (our own)
     with home.with_name("serve.log").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "deployments.serve"], cwd=ROOT, env=environment, stdout=output, stderr=output
         )
     try:
-        name = f"{stack['api_url']}/deployments/name/screen-booking/screen-booking"
-        until("the deployments are served", lambda: ask(name)["work_pool_name"] is None or process.poll() is not None)
-        time.sleep(5)  # until it has begun to poll
+        deployment = f"{stack['api_url']}/deployments/name/screen-booking/screen-booking"
+        until("the deployments are served", lambda: ask(deployment), 60)
+        time.sleep(5)  # until its triggers are there, and it has begun to poll
         yield
     finally:
         process.terminate()
