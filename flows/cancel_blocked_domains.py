@@ -26,6 +26,7 @@ from flows.approval import (
     recall,
     remember,
 )
+from flows.changes import cursor_name, keep_cursor, read_cursor
 from flows.common import (
     Domain,
     Notifier,
@@ -40,6 +41,7 @@ from flows.common import (
     normal_domain,
     zone,
 )
+from flows.harmless import Harmless, after_reading, left_over, to_read
 from flows.notifications import check_notifier, failures_told, notify
 from flows.progress import progress
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
@@ -200,13 +202,23 @@ class CancelPolicy(Parameters):
         description="Show addresses as j…@example.com in the artifacts. Logs never show any.",
         json_schema_extra={"position": 12},
     )
+    full_scan_hours: int = Field(
+        default=24,
+        ge=0,
+        le=168,
+        description=(
+            "After how many hours every event is looked at again. In between, only what is new or has changed since "
+            "the last successful run with the same policy. 0: every event, each time."
+        ),
+        json_schema_extra={"position": 13},
+    )
     notify: Notifier = Field(
         default=None,
         description=(
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
             "was or would be cancelled, or has failed."
         ),
-        json_schema_extra=in_form(13),
+        json_schema_extra=in_form(14),
     )
 
 
@@ -215,6 +227,7 @@ class CancelReport(Parameters):
 
     dry_run: bool = Field(description="Whether nothing was to be changed.")
     events_checked: int = Field(description="Upcoming active events that were looked at.")
+    events_read: int = Field(description="Of them, those that were not known to be harmless.")
     events_matched: int = Field(description="Events with somebody of a blocked domain.")
     to_cancel: int = Field(description="Events that were to be cancelled; in a dry run, would be.")
     reported: int = Field(description="Group events that are only reported, for the sake of the others who booked.")
@@ -469,12 +482,18 @@ class Plan:
     until: datetime
     own_domains: frozenset[str]
     checked: int
+    read: int
+    """Of them, those whose invitees were listed: the others were known as harmless."""
     warnings: tuple[str, ...]
     decisions: tuple[Decision, ...]
     """Those that are to be seen: all but `keep`."""
     requests: int
     """What it took."""
     planned_at: datetime
+    harmless: Harmless | None = None
+    """For the next run, if this one does what it has decided."""
+    cursor: str = ""
+    """Where that is kept."""
 
     @property
     def key(self) -> str:
@@ -534,6 +553,7 @@ class Run:
         return CancelReport(
             dry_run=self.dry_run,
             events_checked=self.plan.checked,
+            events_read=self.plan.read,
             events_matched=len(self.of("cancel")) + len(self.of("report")),
             to_cancel=len(self.of("cancel")),
             reported=len(self.of("report")),
@@ -610,7 +630,8 @@ class Run:
         whose = "the organisation" if policy.scope == "organization" else "the current user"
         sections = {
             "Looked at": [
-                f"{counted(plan.checked, 'event')} of {whose}",
+                f"{counted(plan.checked, 'event')} of {whose}"
+                + (f", {plan.read} of them new or changed since the last run" if plan.read < plan.checked else ""),
                 f"from {plan.since.astimezone(own):%Y-%m-%d %H:%M} to {plan.until.astimezone(own):%Y-%m-%d %H:%M} "
                 f"({own.key})",
                 f"{counted(len(policy.blocked_domains), 'blocked domain')}: {_some(policy.blocked_domains)}"
@@ -762,6 +783,7 @@ async def cancel_blocked_domains(
             async with failures_told(policy.notify, "Blocked domains: failed", "See the log for what was canceled."):
                 await _cancel(run, credentials)
         await run.write()
+        await _keep_harmless(run)
     return await _ended(run)
 
 
@@ -778,6 +800,7 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
     whole = policy.scope == "organization"
     own_domains, zones = await own_domains_and_zones(credentials, user, policy.scope)
     warnings = own_domain_warnings(policy, own_domains)
+    began = time.monotonic()
     listed = await alist_scheduled_events(
         credentials,
         user=None if whole else user.uri,
@@ -789,11 +812,16 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
     )
     # A page that shifts while it is read can repeat an event.
     events = list({event.uri: event for event in listed}.values())
+    listed_seconds = time.monotonic() - began
+    whose = user.current_organization if whole else user.uri
+    cursor = cursor_name("harmless", credentials.gateway_url, whose, *_what_decides(policy, own_domains))
+    known = await _known(cursor)
+    unknown = to_read(events, known, now, timedelta(hours=policy.full_scan_hours))
     decisions: list[Decision] = []
-    reading = f"Reading the invitees of {counted(len(events), 'event')}"
-    async with progress(PROGRESS_KEY, reading, meter, len(events)):
-        for first in range(0, len(events), _EVENTS_PER_TASK):
-            some = events[first : first + _EVENTS_PER_TASK]
+    reading = f"Reading the invitees of {counted(len(unknown), 'event')}"
+    async with progress(PROGRESS_KEY, reading, meter, len(unknown)):
+        for first in range(0, len(unknown), _EVENTS_PER_TASK):
+            some = unknown[first : first + _EVENTS_PER_TASK]
             # uuids, not models: Prefect walks through all arguments of a task.
             found = await alist_invitees_of_events(credentials, [event.uri for event in some], status="active")
             for event, its in zip(some, found, strict=True):
@@ -809,8 +837,8 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
             f"max_cancellations is {policy.max_cancellations}."
         )
     logger.info(
-        "%s checked: %s to cancel, %s only to report, %s could not be checked",
-        *(counted(len(events), "event"), *count.values()),
+        "%s checked, %s of them new or changed: %s to cancel, %s only to report, %s could not be checked",
+        *(counted(len(events), "event"), len(unknown), *count.values()),
     )
     for warning in warnings:
         logger.warning("%s", warning)
@@ -820,11 +848,44 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
         until=end,
         own_domains=own_domains,
         checked=len(events),
+        read=len(unknown),
+        harmless=after_reading(
+            *(events, unknown, {decision.event for decision in decisions}, known),
+            window=(since, end),
+            listed_at=now,
+            seconds=listed_seconds,
+        ),
+        cursor=cursor,
         warnings=tuple(warnings),
         decisions=tuple(decisions),
         requests=meter.requests,
         planned_at=datetime.now(UTC),
     )
+
+
+def _what_decides(policy: CancelPolicy, own_domains: Collection[str]) -> tuple[Any, ...]:
+    """Return all that a decision depends on, besides the event and its invitees."""
+    listed = (policy.blocked_domains, policy.allowed_domains, policy.allowed_emails, own_domains)
+    switches = (policy.include_subdomains, policy.protect_own_domains, policy.check_guests, policy.group_events)
+    return policy.scope, *map(sorted, listed), *switches
+
+
+async def _known(cursor: str) -> Harmless | None:
+    try:
+        return await read_cursor(cursor, Harmless)
+    except ValidationError:
+        get_run_logger().warning("The variable %s is not as this flow writes it: every event is read", cursor)
+        return None
+
+
+async def _keep_harmless(run: Run) -> None:
+    """Note what the next run need not look at; only of a run that has done all that it was to do."""
+    report = run.report()
+    if run.dry_run or run.over_cap or run.expired or report.failed or report.unreadable or run.plan.harmless is None:
+        return
+    left = [decision.event for decision in run.of("cancel") if decision not in run.to_cancel]
+    if (harmless := left_over(run.plan.harmless, left)) is not None:
+        await keep_cursor(run.plan.cursor, harmless)
 
 
 async def own_domains_and_zones(

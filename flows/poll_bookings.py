@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from base64 import urlsafe_b64encode
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from prefect import flow, task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectAlreadyExists
 from prefect.logging import get_run_logger
-from prefect.variables import Variable
 from pydantic import AwareDatetime, Field, ValidationError
 
+from flows.changes import (
+    CLOCKS_DIFFER,
+    LEAST_OVERLAP,
+    cursor_name,
+    is_shared,
+    keep_cursor,
+    mark,
+    mark_of_change,
+    newest_change,
+    overlap,
+    read_cursor,
+)
 from flows.common import Notifier, Parameters, cell, counted, in_form, in_short
 from flows.notifications import check_notifier, failures_told
 from flows.progress import progress
@@ -48,10 +55,6 @@ REMEMBERED: Final = timedelta(days=6)
 LOOK_BACK: Final = timedelta(days=1)
 """How long before a window an event may have begun whose no-shows are marked in the window."""
 
-# A change is seen a little later in another page, or by another server of Calendly.
-_LEAST_OVERLAP: Final = timedelta(minutes=5)
-# A time that is further ahead is a mistake: were it believed, nothing would be new until then.
-_CLOCKS_DIFFER: Final = timedelta(hours=1)
 _EVENTS_PER_TASK: Final = 1_000
 _EVENTS_PER_POST: Final = 500
 _MOST_PROBLEMS_IN_SUMMARY: Final = 10
@@ -166,10 +169,10 @@ def seeded(listed: Iterable[ScheduledEvent], listed_at: datetime, seconds: float
         listed_at: When the listing began, by the own clock.
         seconds: How long it took.
     """
-    newest = _newest(listed, listed_at)
+    newest = newest_change(listed, listed_at)
     # Of an account where nothing has changed for long, what happened since then cannot all be seen.
-    start = max(newest or listed_at - _CLOCKS_DIFFER, listed_at - _CLOCKS_DIFFER)
-    return Cursor(seeded_at=start, updated_since=start - _overlap(seconds), listed_at=listed_at, list_from=listed_at)
+    start = max(newest or listed_at - CLOCKS_DIFFER, listed_at - CLOCKS_DIFFER)
+    return Cursor(seeded_at=start, updated_since=start - overlap(seconds), listed_at=listed_at, list_from=listed_at)
 
 
 def to_read(events: Iterable[ScheduledEvent], cursor: Cursor) -> list[ScheduledEvent]:
@@ -178,11 +181,11 @@ def to_read(events: Iterable[ScheduledEvent], cursor: Cursor) -> list[ScheduledE
     return [
         event
         for event in events
-        if _mark(event.uri) in again
+        if mark(event.uri) in again
         or (
             event.updated_at >= cursor.updated_since
             and event.updated_at > cursor.seeded_at
-            and _mark_of_change(event) not in done
+            and mark_of_change(event) not in done
         )
     ]
 
@@ -190,9 +193,9 @@ def to_read(events: Iterable[ScheduledEvent], cursor: Cursor) -> list[ScheduledE
 def may_hide_changes(event: ScheduledEvent, until: datetime) -> bool:
     """Say whether something can happen to an event's invitees without the event being shown as changed.
 
-    Calendly does not say whether a no-show, or somebody who joins or leaves a group, changes the event's `updated_at`.
+    Calendly does not say whether a no-show, or a change of a group, changes the event's `updated_at`.
     """
-    return event.start_time <= until or event.invitees_counter.limit > 1 or event.invitees_counter.total > 1
+    return event.start_time <= until or is_shared(event)
 
 
 def to_tell(happenings: Iterable[CalendlyEvent], cursor: Cursor, now: datetime) -> list[CalendlyEvent]:
@@ -200,7 +203,7 @@ def to_tell(happenings: Iterable[CalendlyEvent], cursor: Cursor, now: datetime) 
 
     Nothing from before the first run; and nothing of which Prefect may have forgotten that an earlier run has told it.
     """
-    since = min(now - REMEMBERED, cursor.listed_at - _CLOCKS_DIFFER)
+    since = min(now - REMEMBERED, cursor.listed_at - CLOCKS_DIFFER)
     return sorted(
         (each for each in happenings if each.occurred > cursor.seeded_at and each.occurred >= since),
         key=lambda each: each.occurred,
@@ -226,16 +229,16 @@ def advanced(
         seconds: How long it took.
     """
     since = cursor.updated_since
-    newest = _newest(listed, listed_at)
+    newest = newest_change(listed, listed_at)
     if newest is not None and len(unread) <= _MOST_AGAIN:
-        since = max(since, newest - _overlap(seconds))
+        since = max(since, newest - overlap(seconds))
     recent = [event for event in listed if event.updated_at >= since and event.updated_at > cursor.seeded_at]
     recent.sort(key=lambda event: event.updated_at, reverse=True)
-    done = [_mark_of_change(event) for event in recent if event.uri not in unread and event.uri not in unsettled]
+    done = [mark_of_change(event) for event in recent if event.uri not in unread and event.uri not in unsettled]
     # What Prefect would have forgotten is given up.
     failed = [event for event in listed if event.uri in unread and event.updated_at >= listed_at - REMEMBERED]
     # First those that nothing else would bring back: their change lies before `updated_since`.
-    failed.sort(key=lambda event: (_mark(event.uri) not in cursor.again, event.updated_at >= since))
+    failed.sort(key=lambda event: (mark(event.uri) not in cursor.again, event.updated_at >= since))
     return Cursor(
         seeded_at=cursor.seeded_at,
         updated_since=since,
@@ -243,7 +246,7 @@ def advanced(
         # What could not be read is listed again, even when it has begun.
         list_from=min([listed_at, *(event.start_time for event in failed)]),
         done=tuple(done[:_MOST_DONE]),
-        again=tuple(_mark(event.uri) for event in failed[:_MOST_AGAIN]),
+        again=tuple(mark(event.uri) for event in failed[:_MOST_AGAIN]),
     )
 
 
@@ -251,23 +254,6 @@ def is_settled(event: ScheduledEvent, invitees: Sequence[Invitee]) -> bool:
     """Say whether an event and its invitees, which were asked for one after the other, go together."""
     counter, active = event.invitees_counter, sum(invitee.status != "canceled" for invitee in invitees)
     return len(invitees) >= counter.total and active <= counter.active
-
-
-def _overlap(seconds: float) -> timedelta:
-    return max(_LEAST_OVERLAP, timedelta(seconds=2 * seconds))
-
-
-def _newest(events: Iterable[ScheduledEvent], now: datetime) -> datetime | None:
-    times = (event.updated_at for event in events)
-    return max((each for each in times if each <= now + _CLOCKS_DIFFER), default=None)
-
-
-def _mark_of_change(event: ScheduledEvent) -> str:
-    return _mark(f"{event.uri} {event.updated_at.astimezone(UTC).isoformat()}")
-
-
-def _mark(text: str) -> str:
-    return urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:6]).decode()
 
 
 # Reading and telling
@@ -479,19 +465,13 @@ async def read_window(
 ) -> Bookings:
     """Read all that can have happened in some time, and perhaps more."""
     bookings = await list_bookings(credentials, user, scope, since - LOOK_BACK)
-    last = until or datetime.now(UTC) + _CLOCKS_DIFFER
+    last = until or datetime.now(UTC) + CLOCKS_DIFFER
     some = [event for event in bookings.listed if event.updated_at >= since or may_hide_changes(event, last)]
     await read_invitees(credentials, bookings, some, payload, source, meter)
     return bookings
 
 
 # The flow
-
-
-def cursor_name(user: User, scope: Scope) -> str:
-    """Return the name of the variable that holds the cursor: another one for each account and scope."""
-    whose = user.uri if scope == "user" else user.current_organization
-    return f"calendly_poll_{hashlib.sha256(json.dumps([whose, scope]).encode()).hexdigest()[:12]}"
 
 
 @flow(flow_run_name="poll bookings, scope {polling.scope}")
@@ -523,12 +503,14 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
     async with failures_told(polling.notify, "Polling bookings failed"):
         with count_requests() as meter:
             user = await aget_current_user(credentials)
-            name = cursor_name(user, polling.scope)
+            name = cursor_name(
+                "poll", user.uri if polling.scope == "user" else user.current_organization, polling.scope
+            )
             before = await _cursor(name)
             now = datetime.now(UTC)
             # What was booked while nobody looked may have begun meanwhile.
             since = min(now, before.list_from if before else now) - timedelta(days=polling.look_back_days)
-            bookings = await list_bookings(credentials, user, polling.scope, since - _LEAST_OVERLAP)
+            bookings = await list_bookings(credentials, user, polling.scope, since - LEAST_OVERLAP)
             changed: list[ScheduledEvent] = []
             found, emitted = 0, list[CalendlyEvent]()
             if before is None:
@@ -545,7 +527,7 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
                     *(bookings.listed_at, bookings.seconds),
                 )
             # Only now: whatever has failed before this is done again by the next run.
-            await _remember(name, after)
+            await keep_cursor(name, after)
         report = PollReport(
             seeded=before is None,
             events_listed=len(bookings.listed),
@@ -573,24 +555,13 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
 
 
 async def _cursor(name: str) -> Cursor | None:
-    kept: Any = await Variable.aget(name)
-    if kept is None:
-        return None
     try:
-        return Cursor.model_validate_json(json.dumps(kept))
+        return await read_cursor(name, Cursor)
     except ValidationError:
         raise ValueError(
             f"the Prefect variable {name} is not as this flow writes it: delete it, and the next run begins anew "
             "(reconcile_bookings tells of what is missed by that)"
         ) from None
-
-
-async def _remember(name: str, cursor: Cursor) -> None:
-    value = cursor.model_dump(mode="json")
-    try:
-        await Variable.aset(name, value, tags=["calendly"], overwrite=True)
-    except ObjectAlreadyExists:  # another first run was faster
-        await Variable.aset(name, value, tags=["calendly"], overwrite=True)
 
 
 def headline(report: PollReport) -> str:

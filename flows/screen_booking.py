@@ -321,6 +321,7 @@ async def _planned(
         until=event.end_time,
         own_domains=own_domains,
         checked=1,
+        read=1,
         warnings=tuple(warnings),
         decisions=(decision,),
         requests=meter.requests,

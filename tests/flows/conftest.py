@@ -12,6 +12,7 @@ import pytest
 from prefect.artifacts import Artifact
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import BaseModel
 
@@ -59,6 +60,16 @@ def uuid_of(resource: dict[str, Any] | str) -> str:
 def form_errors(model: type[BaseModel], **entered: Any) -> list[str]:
     """What Prefect's form says of what a person has entered: its server knows the schema only, no validator of ours."""
     return [error.message for error in validate(entered, model.model_json_schema())]
+
+
+@pytest.fixture(autouse=True)
+async def nothing_remembered(request: pytest.FixtureRequest) -> None:
+    """The sandbox begins anew with each test: what runs before have noted about it is of another world."""
+    if "prefect_server" in request.fixturenames:
+        request.getfixturevalue("prefect_server")
+        async with get_client() as client:
+            for variable in await client.read_variables():
+                await client.delete_variable_by_name(variable.name)
 
 
 async def artifact(key: str) -> Any:

@@ -631,7 +631,7 @@ async def test_a_run_that_dies_before_it_notes_how_far_it_came_loses_and_doubles
         await emit_missing(client, events[:2])
         raise Killed
 
-    for where, how in (("emit_missing", half), ("_remember", lambda *arguments: (_ for _ in ()).throw(Killed))):
+    for where, how in (("emit_missing", half), ("keep_cursor", lambda *arguments: (_ for _ in ()).throw(Killed))):
         with monkeypatch.context() as patch:
             patch.setattr(module, where, how)
             with pytest.raises(Killed):
