@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from prefect_calendly.errors import (
     AuthenticationError,
+    BadRequestError,
     CalendlyError,
     ExternalCalendarError,
     InvalidAnswerError,
@@ -50,6 +51,12 @@ _WRITE_ATTEMPTS: Final = 3
 _LATE_LOOKS: Final = 4
 _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 20.0
+# A hundred events of a page have about 200 KiB.
+_MOST_BYTES: Final = 32 * 1024**2
+# An answer whose parts each come in time must end some time, too.
+_LONGEST_IN_TIMEOUTS: Final = 4
+_MOST_RESTARTS: Final = 3
+_OF_THE_WIRE: Final = ("content-encoding", "content-length", "transfer-encoding")
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -132,14 +139,22 @@ logging.getLogger("httpx").addFilter(_WithoutQuery())
 class RequestMeter:
     """What a stretch of work cost: requests sent, of them repeats, and seconds in which one of them had to wait.
 
-    A request waits for a limit or before a repeat; what waits at the same time counts once.
+    A request waits for a limit or before a repeat; what waits at the same time counts once. `least_left` is the least
+    that was left of Calendly's `limit` of requests a minute, as its answers said; None where none did.
     """
 
     requests: int = 0
     repeats: int = 0
     seconds_waited: float = 0.0
+    limit: int | None = None
+    least_left: int | None = None
     _waiting: int = field(default=0, repr=False)
     _since: float = field(default=0.0, repr=False)
+
+    def answered(self, limit: int | None, left: int | None) -> None:
+        """Note what an answer said of Calendly's limit."""
+        if left is not None and (self.least_left is None or left <= self.least_left):
+            self.least_left, self.limit = left, limit
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -203,7 +218,7 @@ class CalendlyClient:
         gateway_url: Where native Calendly paths are appended.
         connections_url: Host of the gateway's `/connections`; None where there are none.
         connection_id: Which connection of the gateway to use; None lets the gateway choose.
-        timeout_seconds: For connecting, and for each read and write.
+        timeout_seconds: For connecting, and for each read and write; a whole answer may take four times as long.
         requests_per_second: Pace, shared by all clients of this key in the process.
         max_concurrency: Requests under way at the same time in this client.
         transport: Another httpx transport, for tests.
@@ -237,6 +252,7 @@ class CalendlyClient:
         self._key = api_key.encode()
         self._limiter = limiter_for(self.gateway_url, api_key, connection_id, requests_per_second)
         self._slots = asyncio.Semaphore(max_concurrency)
+        self._longest_seconds = _LONGEST_IN_TIMEOUTS * timeout_seconds
         headers = {
             "Authorization": f"Bearer {api_key}",
             "Accept": "application/json",
@@ -345,7 +361,15 @@ class CalendlyClient:
             answer: httpx.Response | None = None
             sending = _sending.set(True)
             try:
-                answer = await self._http.request(method, url, params=query, json=json)
+                async with asyncio.timeout(self._longest_seconds):
+                    answer = await self._answer(method, url, path, query, json)
+            except TimeoutError:
+                raise NetworkError(
+                    f"No whole answer came from {urlsplit(url).netloc} within {self._longest_seconds:g} s",
+                    maybe_sent=True,
+                    method=method,
+                    path=path,
+                ) from None
             except httpx.TransportError as error:
                 never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
                 raise NetworkError(
@@ -364,10 +388,27 @@ class CalendlyClient:
             finally:
                 _sending.reset(sending)
                 of_window = answer if host == "gateway" and not _books(method, path) else None
-                remaining, reset = _number(of_window, "X-RateLimit-Remaining"), _number(of_window, "X-RateLimit-Reset")
-                self._limiter.quota.answered(None if remaining is None else int(remaining), reset)
-        answer.stream = httpx.ByteStream(b"")  # it holds the answer, which holds it: let go of the body at once
+                limit, remaining = _count(of_window, "X-RateLimit-Limit"), _count(of_window, "X-RateLimit-Remaining")
+                self._limiter.quota.answered(remaining, _number(of_window, "X-RateLimit-Reset"))
+                for meter in _meters.get():
+                    meter.answered(limit, remaining)
         return self._read(answer, method, path)
+
+    async def _answer(
+        self, method: Method, url: str, path: str, query: dict[str, str | list[str]], json: Any
+    ) -> httpx.Response:
+        """Send a request and read its answer, but no more of it than any answer has."""
+        async with self._http.stream(method, url, params=query, json=json) as answer:
+            content = bytearray()
+            async for part in answer.aiter_bytes():
+                content += part
+                if len(content) > _MOST_BYTES:
+                    raise InvalidAnswerError(
+                        f"The answer has more than {_MOST_BYTES // 1024**2} MiB", method=method, path=path
+                    )
+        answer.stream = httpx.ByteStream(b"")  # it holds the answer, which holds it
+        headers = [(name, value) for name, value in answer.headers.multi_items() if name not in _OF_THE_WIRE]
+        return httpx.Response(answer.status_code, headers=headers, content=bytes(content))
 
     def _read(self, answer: httpx.Response, method: Method, path: str) -> Any:
         request_id = answer.headers.get("X-Request-Id")
@@ -491,6 +532,8 @@ class CalendlyClient:
     ) -> AsyncIterator[M]:
         """Go through a paged list by its tokens, holding one page at a time; `next_page` is never followed.
 
+        Should a token go stale meanwhile, the list is read again from where it began; what was given is left out.
+
         Args:
             path: Native Calendly path.
             model: What each item is.
@@ -508,13 +551,27 @@ class CalendlyClient:
             CalendlyError: As for `request`.
         """
         check_paging(count, limit)
-        left = limit
+        left, beginning, restarts = limit, page_token, 0
         # The same on every page, and with a token of the caller's as it was: a token is bound to its `count`.
         size = count if limit is None or page_token is not None else min(count, limit)
-        seen = {page_token}
+        seen, given = {page_token}, set[int]()
         while True:
-            body = await self.request("GET", path, params={**(params or {}), "count": size, "page_token": page_token})
+            try:
+                body = await self.request(
+                    "GET", path, params={**(params or {}), "count": size, "page_token": page_token}
+                )
+            except BadRequestError as error:
+                if page_token == beginning or not _is_stale(error) or restarts == _MOST_RESTARTS:
+                    raise
+                restarts += 1
+                page_token, seen = beginning, {beginning}
+                continue
             for item in _member(body, "collection", list, "GET", path):
+                uri = item.get("uri") if isinstance(item, dict) else None
+                if restarts and hash(uri) in given:
+                    continue
+                if uri is not None:
+                    given.add(hash(uri))
                 yield parsed(item, model, "GET", path)
                 if left is not None:
                     left -= 1
@@ -733,6 +790,10 @@ def _never_sent(error: CalendlyError) -> bool:
     return isinstance(error, NetworkError) and not error.maybe_sent
 
 
+def _is_stale(error: BadRequestError) -> bool:
+    return any(detail.parameter == "page_token" for detail in error.details)
+
+
 def _is_redirect(error: CalendlyError) -> bool:
     return error.status is not None and 300 <= error.status < 400
 
@@ -759,6 +820,11 @@ def _number(answer: httpx.Response | None, header: str) -> float | None:
     except (KeyError, ValueError):
         return None
     return max(0.0, number) if math.isfinite(number) else None
+
+
+def _count(answer: httpx.Response | None, header: str) -> int | None:
+    number = _number(answer, header)
+    return None if number is None else int(number)
 
 
 def _backoff(failures: int) -> float:

@@ -6,11 +6,13 @@ answer is lost."""
 import asyncio
 import contextlib
 import gc
+import gzip
 import logging
 import random
 import traceback
 import tracemalloc
 import weakref
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -385,6 +387,54 @@ def test_a_cancelled_request_leaves_the_limiter_in_order(virtual_time: VirtualTi
             assert client._limiter.quota._under_way == 0
 
     virtual_time.run(story())
+
+
+class _Drip(httpx.AsyncByteStream):
+    """A body that comes byte by byte, and does not end."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(20)
+
+
+@pytest.mark.parametrize(("method", "requests"), [("GET", 4), ("POST", 1)])
+def test_an_answer_that_drips_for_ever_ends_as_one_that_was_lost(
+    virtual_time: VirtualTime, method: Any, requests: int
+) -> None:
+    server = Server(lambda request: httpx.Response(200, stream=_Drip()))
+
+    async def story() -> None:
+        async with client_of(server, timeout_seconds=30) as client:
+            with pytest.raises(errors.NetworkError, match=r"No whole answer came from .* within 120 s") as caught:
+                await client.request(method, "/a")
+            assert caught.value.maybe_sent
+            assert client._limiter.quota._under_way == 0
+
+    virtual_time.run(story())
+    assert len(server.requests) == requests
+    assert 120 * requests <= virtual_time.now <= 120 * requests + 5
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_answer_without_measure_is_no_answer_packed_or_not(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr("prefect_calendly.client._MOST_BYTES", 2 * 1024**2)
+    monkeypatch.setattr("prefect_calendly.client._backoff", lambda failures: 0.0)
+    large = b'"' + b"x" * 20 * 1024**2 + b'"'
+
+    def packed(status: int, content: bytes) -> httpx.Response:
+        return httpx.Response(status, content=gzip.compress(content), headers={"content-encoding": "gzip"})
+
+    for reply in (lambda _: packed(status, large), httpx.Response(status, content=large)):
+        server = Server(reply)
+        async with client_of(server) as client:
+            with pytest.raises(errors.InvalidAnswerError, match="more than 2 MiB"):
+                await client.request("GET", "/a")
+        assert len(server.requests) == 4
+    async with client_of(Server(lambda _: packed(200, b'{"a": 1}'))) as client:
+        assert await client.request("GET", "/a") == {"a": 1}
 
 
 async def test_however_many_requests_are_cancelled_an_open_client_stays_usable(sandbox: Sandbox) -> None:
@@ -772,6 +822,37 @@ async def test_a_token_of_the_callers_goes_out_with_its_own_count() -> None:
     assert dict(server.requests[0].url.params) == {"count": "50", "page_token": "t7"}
 
 
+def stale() -> httpx.Response:
+    details = [{"parameter": "page_token", "message": "invalid"}]
+    return httpx.Response(400, json={"title": "Invalid Argument", "message": "…", "details": details})
+
+
+async def test_after_a_stale_token_nothing_is_lost_and_nothing_comes_twice() -> None:
+    a, b, c, d, new = ({"uri": name} for name in ("a", "b", "c", "d", "new"))
+    again = [stale(), page([new, a], "u1"), page([b, c], "u2"), stale(), page([new, a], "v1"), page([b, c], "v2")]
+    server = Server(page([a, b], "t1"), *again, page([d], None))
+    async with client_of(server) as client:
+        assert await listed(client) == ["a", "b", "new", "c", "d"]
+    tokens = [request.url.params.get("page_token") for request in server.requests]
+    assert tokens == [None, "t1", None, "u1", "u2", None, "v1", "v2"]
+
+
+async def test_a_token_of_the_callers_that_is_stale_and_a_list_that_never_ends_well_are_errors() -> None:
+    async with client_of(Server(stale())) as client:
+        with pytest.raises(errors.BadRequestError):
+            await listed(client, page_token="t7")
+    server = Server(*[page([{"uri": "a"}], "t1"), stale()] * 9)
+    async with client_of(server) as client:
+        with pytest.raises(errors.BadRequestError):
+            await listed(client)
+    assert len(server.requests) == 8
+    server = Server(page([{"uri": "a"}], "t1"), httpx.Response(400, json={"message": "no", "details": []}))
+    async with client_of(server) as client:
+        with pytest.raises(errors.BadRequestError):
+            await listed(client)
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize("tokens", [[["odd"], ["odd"]], ["t1", "t1"], ["t1", "t2", "t1"], ["t1", "t2", "t3", "t2"]])
 async def test_a_token_that_leads_back_is_an_error_not_an_endless_loop(tokens: list[Any]) -> None:
     server = Server(*(page([{"uri": "a"}], token) for token in tokens))
@@ -907,6 +988,18 @@ async def test_counting_requests_nests_and_does_not_leak() -> None:
                 await asyncio.gather(client.request("GET", "/a"), client.request("GET", "/a"))
         await client.request("GET", "/a")
     assert (outer.requests, inner.requests, outer.repeats) == (3, 2, 0)
+
+
+async def test_the_least_that_was_left_of_calendlys_limit_is_told() -> None:
+    def left(remaining: str) -> httpx.Response:
+        return ok(**{"X-RateLimit-Limit": "500", "X-RateLimit-Remaining": remaining, "X-RateLimit-Reset": "30"})
+
+    async with client_of(Server(left("12"), left("7"), left("499"), ok(), left("many"))) as client:
+        with count_requests() as meter:
+            assert (meter.least_left, meter.limit) == (None, None)
+            for _ in range(5):
+                await client.request("GET", "/a")
+        assert (meter.least_left, meter.limit) == (7, 500)
 
 
 def test_what_waits_at_the_same_time_is_counted_once(virtual_time: VirtualTime) -> None:

@@ -1,0 +1,335 @@
+"""Every kind of endpoint against everything that can go wrong: what is said, what is repeated, what has happened.
+
+Over HTTP, against the sandbox: its state tells what has happened.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from prefect_calendly.availability import alist_available_times, alist_busy_times
+from prefect_calendly.client import CalendlyClient, count_requests
+from prefect_calendly.connections import alist_connections
+from prefect_calendly.endpoints import on_client, stream
+from prefect_calendly.errors import (
+    BadRequestError,
+    CalendlyError,
+    CalendlyTokenError,
+    ExternalCalendarError,
+    GatewayKeyError,
+    InsufficientScopeError,
+    InvalidAnswerError,
+    NetworkError,
+    NotFoundError,
+    PlanRequiredError,
+    RateLimitedError,
+    RoleRequiredError,
+    ServerError,
+    UnconfirmedWriteError,
+)
+from prefect_calendly.invitees import acreate_invitee, alist_invitees, alist_invitees_of_events
+from prefect_calendly.resource import Resource
+from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.scheduled_events import acancel_scheduled_event, aget_scheduled_event
+from prefect_calendly.webhook_subscriptions import acreate_webhook_subscription, adelete_webhook_subscription
+from tests.support import no_pauses  # noqa: F401  (a fixture)
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
+URL = "https://hooks.example.com/fault-matrix"
+ONLINE = {"kind": "zoom_conference"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong, and what it looks like to a caller."""
+
+    kind: str
+    error: type[CalendlyError]
+    repeated: bool
+    """Whether a GET is sent again."""
+    happened: bool = False
+    """Whether a write has taken effect all the same."""
+    refused: bool = False
+    """Whether it says that a write was not looked at: then it is sent again without looking."""
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return "-".join([self.kind, *(str(value) for _, value in self.options)])
+
+
+FAULTS = [
+    Fault("unauthorized_gateway", GatewayKeyError, repeated=False),
+    Fault("unauthorized_calendly", CalendlyTokenError, repeated=False),
+    Fault("insufficient_scope", InsufficientScopeError, repeated=False),
+    Fault("permission_denied", RoleRequiredError, repeated=False),
+    Fault("plan", PlanRequiredError, repeated=False),
+    Fault("not_found", NotFoundError, repeated=False),
+    Fault("bad_request_without_details", BadRequestError, repeated=False),
+    Fault("redirect", InvalidAnswerError, repeated=False),
+    Fault("rate_limited", RateLimitedError, True, refused=True, options=(("reset", 0),)),
+    Fault("rate_limited", RateLimitedError, True, refused=True, options=(("shape", "maton"), ("retry_after", 0))),
+    Fault("external_calendar", ExternalCalendarError, repeated=True),
+    Fault("server_error", ServerError, repeated=True),
+    Fault("html_502", ServerError, repeated=True),
+    Fault("unavailable", ServerError, repeated=True),
+    Fault("drop_before", NetworkError, repeated=True),
+    Fault("reset", NetworkError, repeated=True),
+    Fault("latency", NetworkError, True, happened=True, options=(("seconds", 1.5),)),  # longer than the client waits
+    Fault("drop_after", NetworkError, True, happened=True),
+    Fault("error_after", ServerError, True, happened=True),
+    Fault("truncated_body", NetworkError, True, happened=True),
+    Fault("malformed_json", InvalidAnswerError, True, happened=True),
+]
+every_fault = pytest.mark.parametrize("fault", FAULTS, ids=str)
+
+
+def client_of(sandbox: Sandbox, **options: Any) -> CalendlyClient:
+    urls = {"gateway_url": sandbox.gateway_url, "connections_url": sandbox.connections_url}
+    return CalendlyClient(sandbox.api_key, requests_per_second=10_000, **{**urls, "timeout_seconds": 0.5, **options})
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class Read:
+    """A kind of endpoint that is read."""
+
+    route: str
+    call: Callable[[CalendlyClient, str], Awaitable[Any]]
+    skip: int = 0
+    """How many requests go well before the one that does not."""
+
+
+async def _one(client: CalendlyClient, event: str) -> Any:
+    return await on_client(aget_scheduled_event)(client, event)
+
+
+async def _pages(client: CalendlyClient, event: str) -> Any:
+    pages = client.pages("/scheduled_events", Resource, params={"organization": ORGANIZATION}, count=20)
+    return [each.model_extra async for each in pages]
+
+
+async def _page(client: CalendlyClient, event: str) -> Any:
+    return [each async for each in stream(alist_invitees)(client, event)]
+
+
+async def _without_pages(client: CalendlyClient, event: str) -> Any:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    times = on_client(alist_busy_times)(client, "AAAAAAAAAAAAAAAA", start_time=soon, end_time=soon + timedelta(days=3))
+    return await times
+
+
+async def _of_the_gateway(client: CalendlyClient, event: str) -> Any:
+    return await on_client(alist_connections)(client)
+
+
+READS = {
+    "one": Read("/scheduled_events/{uuid}", _one),
+    "pages": Read("/scheduled_events", _pages, skip=1),
+    "page": Read("/scheduled_events/{uuid}/invitees", _page),
+    "without pages": Read("/user_busy_times", _without_pages),
+    "of the gateway": Read("/connections", _of_the_gateway),
+}
+every_read = pytest.mark.parametrize("read", READS.values(), ids=READS)
+
+
+@pytest.fixture
+def event(sandbox: Sandbox) -> str:
+    return uuid_in(sandbox.add_event(invitees=[{"email": "jane@good.example"}]))
+
+
+@every_read
+@every_fault
+async def test_a_read_that_fails_once_is_repeated_or_says_why_not(
+    sandbox: Sandbox, event: str, read: Read, fault: Fault
+) -> None:
+    before = sandbox.state(full=True)["events"]
+    async with client_of(sandbox) as client:
+        with count_requests() as undisturbed:
+            wanted = await read.call(client, event)
+        sandbox.fault(fault.kind, route=read.route, method="GET", skip=read.skip, **dict(fault.options))
+        with count_requests() as meter:
+            if fault.repeated:
+                assert await read.call(client, event) == wanted
+                assert (meter.requests, meter.repeats) == (undisturbed.requests + 1, 1)
+            else:
+                with pytest.raises(fault.error) as caught:
+                    await read.call(client, event)
+                assert type(caught.value) is fault.error
+                assert (meter.requests, meter.repeats) == (1 + read.skip, 0)
+    assert sandbox.state(full=True)["events"] == before
+
+
+@every_read
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if not fault.refused and fault.kind != "latency"], ids=str)
+async def test_a_read_that_keeps_failing_ends_after_four_attempts(
+    sandbox: Sandbox, event: str, read: Read, fault: Fault
+) -> None:
+    sandbox.fault(fault.kind, route=read.route, method="GET", skip=read.skip, times=None, **dict(fault.options))
+    async with client_of(sandbox) as client:
+        with count_requests() as meter, pytest.raises(fault.error):
+            await read.call(client, event)
+    assert meter.requests == read.skip + (4 if fault.repeated else 1)
+
+
+@every_read
+async def test_an_answer_that_is_right_is_read_whatever_it_calls_itself(
+    sandbox: Sandbox, event: str, read: Read
+) -> None:
+    sandbox.fault("wrong_content_type", times=None)
+    async with client_of(sandbox) as client:
+        assert await read.call(client, event)
+
+
+async def test_an_item_that_is_gone_when_it_is_read_hides_no_other(sandbox: Sandbox) -> None:
+    made = [uuid_in(sandbox.add_event(invitees=[{"email": f"x{n}@good.example"}])) for n in range(5)]
+    sandbox.fault("not_found", path=f"/scheduled_events/{made[2]}/invitees", times=None)
+    async with client_of(sandbox) as client:
+        found = await on_client(alist_invitees_of_events)(client, made)
+    assert [type(each.error) for each in found] == [type(None)] * 2 + [NotFoundError] + [type(None)] * 2
+    assert [len(each.invitees) for each in found] == [1, 1, 0, 1, 1]
+
+
+async def test_a_token_that_goes_stale_in_the_middle_loses_nothing_and_repeats_nothing(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        listing = client.pages("/scheduled_events", Resource, params={"organization": ORGANIZATION}, count=20)
+        wanted = [each.model_extra async for each in listing]
+        listing = client.pages("/scheduled_events", Resource, params={"organization": ORGANIZATION}, count=20)
+        found = []
+        async for each in listing:
+            found.append(each.model_extra)
+            if len(found) == 30:
+                sandbox.set_clock(sandbox.clock() + timedelta(days=1))  # tokens live for hours
+        assert sandbox.stats()["by_status"]["400"] == 1
+    assert found == wanted
+
+
+# Writing
+
+
+@dataclass(frozen=True)
+class Write:
+    """A kind of endpoint that changes something."""
+
+    method: str
+    route: str
+    effect: str
+    """What the sandbox counts."""
+    call: Callable[[CalendlyClient, str], Awaitable[Any]]
+    repeats: bool = True
+    """Whether it is sent again when it is known not to have happened."""
+
+
+async def _cancel(client: CalendlyClient, event: str) -> Any:
+    return await on_client(acancel_scheduled_event)(client, event, reason="No, thank you")
+
+
+async def _book(client: CalendlyClient, event: str) -> Any:
+    event_type = (await on_client(aget_scheduled_event)(client, event)).event_type
+    assert event_type
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    slots = await on_client(alist_available_times)(
+        client, event_type, start_time=soon, end_time=soon + timedelta(days=7)
+    )
+    who = {"name": "Jane", "email": "jane@good.example", "timezone": "UTC"}
+    return await on_client(acreate_invitee)(client, event_type, start_time=slots[0].start_time, location=ONLINE, **who)
+
+
+async def _subscribe(client: CalendlyClient, event: str) -> Any:
+    what = {"events": ["invitee.created"], "organization": ORGANIZATION, "scope": "organization"}
+    return await on_client(acreate_webhook_subscription)(client, url=URL, **what)
+
+
+async def _unsubscribe(client: CalendlyClient, event: str) -> Any:
+    subscription = await _subscribe(client, event)
+    await on_client(adelete_webhook_subscription)(client, subscription)
+
+
+WRITES = {
+    "cancel": Write("POST", "/scheduled_events/{uuid}/cancellation", "cancellation", _cancel),
+    "book": Write("POST", "/invitees", "booking", _book, repeats=False),
+    "subscribe": Write("POST", "/webhook_subscriptions", "webhook_subscription", _subscribe),
+    "unsubscribe": Write("DELETE", "/webhook_subscriptions/{uuid}", "webhook_subscription_deleted", _unsubscribe),
+}
+every_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+
+
+def happened(sandbox: Sandbox, write: Write) -> int:
+    return int(sandbox.stats()["writes"].get(write.effect, 0))
+
+
+@every_write
+@every_fault
+async def test_a_write_that_fails_once_happens_once_or_not_at_all_and_says_which(
+    sandbox: Sandbox, event: str, write: Write, fault: Fault
+) -> None:
+    sandbox.fault(fault.kind, route=write.route, method=write.method, **dict(fault.options))
+    async with client_of(sandbox) as client:
+        if fault.refused or fault.happened or (fault.repeated and write.repeats):
+            await write.call(client, event)
+            assert happened(sandbox, write) == 1
+        else:
+            error = UnconfirmedWriteError if fault.repeated else fault.error
+            with pytest.raises(error) as caught:
+                await write.call(client, event)
+            assert type(caught.value) is error
+            assert happened(sandbox, write) == 0
+
+
+@every_write
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if not fault.refused and fault.kind != "latency"], ids=str)
+async def test_a_write_that_keeps_failing_never_happens_twice(
+    sandbox: Sandbox, event: str, write: Write, fault: Fault
+) -> None:
+    sandbox.fault(fault.kind, route=write.route, method=write.method, times=None, **dict(fault.options))
+    async with client_of(sandbox) as client:
+        if fault.happened:
+            await write.call(client, event)
+        else:
+            error = UnconfirmedWriteError if fault.repeated and not write.repeats else fault.error
+            with pytest.raises(error):
+                await write.call(client, event)
+    assert happened(sandbox, write) == fault.happened
+
+
+@every_write
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.happened and fault.kind != "latency"], ids=str)
+async def test_where_nothing_can_be_looked_up_any_more_a_write_is_left_as_it_is_and_said_to_be_unconfirmed(
+    sandbox: Sandbox, event: str, write: Write, fault: Fault
+) -> None:
+    async with client_of(sandbox) as client:
+        sandbox.fault(fault.kind, route=write.route, method=write.method, times=None, **dict(fault.options))
+        for route in ("/scheduled_events/{uuid}", "/scheduled_events", "/webhook_subscriptions"):
+            skip = int(write.effect == "booking" and route.endswith("}"))  # it reads the event type before
+            sandbox.fault("server_error", route=route, method="GET", times=None, skip=skip)
+        sandbox.fault("server_error", route="/webhook_subscriptions/{uuid}", method="GET", times=None)
+        if write.method == "DELETE" and fault.error is not ServerError and fault.kind != "drop_after":
+            await write.call(client, event)  # it has an answer without a body: nothing of it can be broken
+        else:
+            with pytest.raises(UnconfirmedWriteError):
+                await write.call(client, event)
+    assert happened(sandbox, write) == 1
+
+
+@pytest.mark.parametrize("call", [*(read.call for read in READS.values()), _cancel, _subscribe])
+async def test_where_nobody_listens_it_says_so_and_nothing_can_have_happened(call: Any, sandbox: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    nowhere = {"gateway_url": f"http://127.0.0.1:{port}/calendly", "connections_url": f"http://127.0.0.1:{port}"}
+    async with client_of(sandbox, **nowhere) as client:
+        with pytest.raises(NetworkError, match="No connection to") as caught:
+            await call(client, "EVENT")
+    assert not caught.value.maybe_sent
+
+
+def uuid_in(uri: str) -> str:
+    return uri.rpartition("/")[2]
