@@ -358,7 +358,8 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
         table_key = f"{key}-table"
         changes = await _changes(digest, table_key)
         title = headline(digest)
-        await acreate_markdown_artifact(digest_markdown(digest, changes, table_key, meter), key=key, description=_ABOUT)
+        page = digest_markdown(digest, changes, table_key, meter, time.monotonic() - began)
+        await acreate_markdown_artifact(page, key=key, description=_ABOUT)
         if digest.nothing_readable:
             raise DigestUnreadableError(
                 f"No open slots could be read: {counted(len(digest.problems), 'problem')}, the first: "

@@ -34,6 +34,7 @@ from flows.common import (
     breakable,
     cell,
     comparable_domain,
+    cost,
     counted,
     in_form,
     in_short,
@@ -646,10 +647,7 @@ class Run:
             "Happened": self._what_happened(report),
             "Warnings": [cell(warning) for warning in plan.warnings],
             "Problems": self._problems(),
-            "Cost": [
-                f"{report.requests} requests, {self.meter.repeats} of them repeats",
-                f"{report.seconds:.1f} s, {self.meter.seconds_waited:.1f} s of it waiting for limits",
-            ],
+            "Cost": cost(self.meter, report.seconds, report.requests),
         }
         lines = [f"# {self.headline()}"]
         for title, items in sections.items():

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import idna
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from prefect_calendly.client import RequestMeter
 from prefect_calendly.errors import CalendlyError, printable
 from prefect_calendly.resource import zone_names
 
@@ -188,6 +189,24 @@ def breakable(markdown: str, letters: int) -> str:
     """
     cut = re.sub(rf"((?:\\.|[^\s\\-]){{{letters}}})(?=[^\s-])", "\\1\u200b", markdown)
     return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", "\u200b", cut, flags=re.IGNORECASE)
+
+
+def cost(meter: RequestMeter, seconds: float, requests: int | None = None) -> list[str]:
+    """Return what a run has cost, in lines for its artifact.
+
+    Args:
+        meter: Counts its requests.
+        seconds: How long it took.
+        requests: How many requests it took in all, where the meter counts only a part of them.
+    """
+    lines = [
+        f"{counted(meter.requests if requests is None else requests, 'request')}, {meter.repeats} of them repeats",
+        f"{seconds:.1f} s, {meter.seconds_waited:.1f} s of it waiting for limits",
+    ]
+    if meter.least_left is not None:
+        of = "requests" if meter.limit is None else f"{counted(meter.limit, 'request')} a minute"
+        lines.append(f"at the least, {meter.least_left} of Calendly's {of} were left")
+    return lines
 
 
 def in_short(error: CalendlyError) -> str:

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from flows.common import breakable, cell, counted, markdown_table
+from flows.common import breakable, cell, cost, counted, markdown_table
 from flows.digest import BUSY_KINDS, Changes, Digest, HalfDay, HostDay, HostDigest, Offer
 from flows.digest_time import day_bounds
 from flows.heat_map import DAYS, SCALE, Row, Tile, heat_map, image
@@ -94,7 +94,9 @@ def changes_in_words(changes: Changes | None) -> str:
     )
 
 
-def digest_markdown(digest: Digest, changes: Changes | None, table_key: str, meter: RequestMeter) -> str:
+def digest_markdown(
+    digest: Digest, changes: Changes | None, table_key: str, meter: RequestMeter, seconds: float
+) -> str:
     """Return the markdown artifact: short lines and narrow tables, for a phone; names are made safe.
 
     Args:
@@ -102,6 +104,7 @@ def digest_markdown(digest: Digest, changes: Changes | None, table_key: str, met
         changes: What changed; None for the first digest.
         table_key: Key of the table artifact, which holds everything.
         meter: What it cost.
+        seconds: How long it took.
 
     Returns:
         Markdown.
@@ -161,8 +164,7 @@ def digest_markdown(digest: Digest, changes: Changes | None, table_key: str, met
     if digest.problems:
         lines += ["", "## Could not be read", ""]
         lines += _some(f"{problem.what}: {problem.why}" for problem in digest.problems)
-    cost = f"{counted(meter.requests, 'request')}, {meter.repeats} of them repeats, {meter.seconds_waited:.1f} s waited"
-    return "\n".join([*lines, "", f"Cost: {cost}.", ""])
+    return "\n".join([*lines, "", f"Cost: {'; '.join(cost(meter, seconds))}.", ""])
 
 
 def _weeks(digest: Digest, hosts: Sequence[HostDigest]) -> list[str]:

@@ -21,14 +21,14 @@ from prefect.logging import get_run_logger
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
 from flows import signing_keys, webhook_gap
-from flows.common import Notifier, Parameters, breakable, cell, counted, empty_is_none, in_form, markdown_table
+from flows.common import Notifier, Parameters, breakable, cell, cost, counted, empty_is_none, in_form, markdown_table
 from flows.notifications import check_notifier, notify
 from flows.poll_bookings import BackfillReport
 from flows.signing_keys import KeyRing
 from flows.webhook_gap import Memory
 from flows.webhook_receiver import prove
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
-from prefect_calendly.client import Outcome, count_requests
+from prefect_calendly.client import Outcome, RequestMeter, count_requests
 from prefect_calendly.endpoints import endpoint_task, on_client, stream
 from prefect_calendly.errors import (
     ConflictError,
@@ -362,6 +362,7 @@ class _Run:
     """What one run has come to so far: its artifact tells it, whether the run ends well or not."""
 
     spec: SubscriptionSpec
+    meter: RequestMeter
     plan: Plan | None = None  # the one under which the run began to change something, or the last
     subscription: WebhookSubscription | None = None
     deleted: list[str] = field(default_factory=list)
@@ -424,8 +425,9 @@ async def ensure_webhook_subscription(
     """
     began = time.monotonic()
     await check_notifier(subscription.notify)
-    run, scope = _Run(subscription), subscription.gap_scope
+    scope = subscription.gap_scope
     with count_requests() as meter:
+        run = _Run(subscription, meter)
 
         def report(outcome: Change | Literal["failed"], why: str) -> SubscriptionReport:
             return SubscriptionReport(
@@ -615,7 +617,7 @@ def _markdown(run: _Run, report: SubscriptionReport, headline: str) -> str:
     deleted = ", ".join(report.deleted) or "none"
     rows += [
         ("To be deleted" if report.dry_run else "Deleted", deleted),
-        ("Cost", f"{report.requests} requests, {report.seconds:g} s"),
+        ("Cost", "; ".join(cost(run.meter, report.seconds))),
     ]
     page = f"# Webhook subscription: {report.outcome}\n\n{cell(headline)}\n\n{markdown_table(('', ''), rows)}\n"
     return breakable(page, 30)

@@ -28,7 +28,7 @@ from flows.changes import (
     overlap,
     read_cursor,
 )
-from flows.common import Notifier, Parameters, cell, counted, in_form, in_short
+from flows.common import Notifier, Parameters, cell, cost, counted, in_form, in_short
 from flows.notifications import check_notifier, failures_told
 from flows.progress import progress
 from prefect_calendly import CalendlyCredentials, CalendlyError
@@ -543,7 +543,7 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
             seconds=round(time.monotonic() - began, 2),
         )
         get_run_logger().info("%s; %s", headline(report), counted(report.requests, "request"))
-        summary = _summary(report, polling, name, bookings)
+        summary = _summary(report, polling, name, bookings, meter)
         await acreate_markdown_artifact(summary, key=SUMMARY_KEY, description=headline(report))
         if bookings.unread:
             raise BookingsUnreadableError(
@@ -573,7 +573,7 @@ def headline(report: PollReport) -> str:
     return f"{counted(emitted, 'event')} told to Prefect, {report.changed} changed of {report.events_listed}{failed}"
 
 
-def _summary(report: PollReport, polling: BookingsToPoll, name: str, bookings: Bookings) -> str:
+def _summary(report: PollReport, polling: BookingsToPoll, name: str, bookings: Bookings, meter: RequestMeter) -> str:
     whose = "the organisation" if polling.scope == "organization" else "the current user"
     before = "none" if report.updated_since_before is None else f"{report.updated_since_before:%Y-%m-%d %H:%M:%S} UTC"
     return sections(
@@ -593,7 +593,7 @@ def _summary(report: PollReport, polling: BookingsToPoll, name: str, bookings: B
                 f"kept in the variable `{name}`; delete it to begin anew",
             ],
             "Problems": bookings.problems,
-            "Cost": [counted(report.requests, "request"), f"{report.seconds:.1f} s"],
+            "Cost": cost(meter, report.seconds),
         },
     )
 

@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows.common import Notifier, Parameters, cell, counted, in_form
+from flows.common import Notifier, Parameters, cell, cost, counted, in_form
 from flows.notifications import check_notifier, failures_told, notify
 from flows.poll_bookings import (
     PAYLOAD_HELP,
@@ -29,7 +29,7 @@ from flows.poll_bookings import (
     tell_prefect_of,
 )
 from prefect_calendly import CalendlyCredentials
-from prefect_calendly.client import count_requests
+from prefect_calendly.client import RequestMeter, count_requests
 from prefect_calendly.errors import printable
 from prefect_calendly.users import aget_current_user
 from prefect_calendly.webhooks.events import PREFIX, SOURCE_LABEL, URI_LABEL, CalendlyEvent, Payload
@@ -356,7 +356,7 @@ async def reconcile_bookings(credentials: CalendlyCredentials, window: BookingsT
         get_run_logger().info("%s; %s", headline(report), counted(report.requests, "request"))
         rows = [_row(finding) for finding in comparison.findings[:_MOST_IN_TABLE]]
         await acreate_table_artifact(rows, key=PROBLEMS_KEY, description=headline(report))
-        summary = _summary(report, window, comparison, bookings.problems)
+        summary = _summary(report, window, comparison, bookings.problems, meter)
         await acreate_markdown_artifact(summary, key=SUMMARY_KEY, description=headline(report))
         if bookings.unread:
             raise BookingsUnreadableError(
@@ -408,7 +408,11 @@ def _time(moment: datetime) -> str:
 
 
 def _summary(
-    report: ReconcileReport, window: BookingsToReconcile, comparison: Comparison, problems: Iterable[str]
+    report: ReconcileReport,
+    window: BookingsToReconcile,
+    comparison: Comparison,
+    problems: Iterable[str],
+    meter: RequestMeter,
 ) -> str:
     whose = "the organisation" if window.scope == "organization" else "the current user"
     slowest = "" if report.slowest_seconds is None else f", the slowest after {report.slowest_seconds:.0f} s"
@@ -434,7 +438,7 @@ def _summary(
                 f"{report.rejected} refused",
             ],
             "Problems": problems,
-            "Cost": [counted(report.requests, "request"), f"{report.seconds:.1f} s"],
+            "Cost": cost(meter, report.seconds),
         },
     )
     shown = comparison.findings[:_MOST_IN_SUMMARY]

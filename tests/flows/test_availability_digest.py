@@ -378,13 +378,13 @@ def test_what_could_not_be_read_is_never_told_as_nothing_open() -> None:
     rows = table_rows(digest)
     assert [row["open_slots"] for row in rows[::3]] == [0, 0, None]
     assert [row["complete"] for row in rows[::3]] == [False, True, False]
-    shown = digest_markdown(digest, None, "key", RequestMeter())
+    shown = digest_markdown(digest, None, "key", RequestMeter(), 1)
     assert "| A | – | 0+ |" in shown
     assert "| C | – | ? |" in shown
     assert "| C | – | ? | ? | ? |" in shown
     assert "Nobody." not in shown
     lost = digest_of({}, hosts=hosts[2:], offers={})
-    assert "Nobody whose slots could all be read." in digest_markdown(lost, None, "key", RequestMeter())
+    assert "Nobody whose slots could all be read." in digest_markdown(lost, None, "key", RequestMeter(), 1)
 
 
 # Half-days, and the heat map of them
@@ -527,7 +527,7 @@ def test_the_page_shows_a_heat_map_for_each_of_the_first_two_weeks(days: int, we
         schedules={host.uuid: [every_day("09:00", "17:00", "UTC")] for host in hosts},
         days=days,
     )
-    shown = pictures(digest_markdown(digest, None, "key", RequestMeter()))
+    shown = pictures(digest_markdown(digest, None, "key", RequestMeter(), 1))
     assert len(shown) == len(weeks)
     for first, (picture, length) in zip(range(0, 14, DAYS), zip(shown, weeks, strict=True), strict=False):
         texts = texts_of(picture)
@@ -542,7 +542,7 @@ def test_the_page_shows_a_heat_map_for_each_of_the_first_two_weeks(days: int, we
 
 def test_without_hosts_there_is_no_heat_map() -> None:
     digest = digest_of({}, hosts=(), offers={}, problems=(Problem("hosts[0]", "NotFoundError."),))
-    shown = digest_markdown(digest, None, "key", RequestMeter())
+    shown = digest_markdown(digest, None, "key", RequestMeter(), 1)
     assert pictures(shown) == []
     assert "1 thing could not be read; see the end." in shown
 
@@ -551,7 +551,7 @@ def test_no_word_of_the_page_is_wider_than_a_phone() -> None:
     hosts = (Host("A", "W" * 300), Host("B", "Anne-Marie " + r"\_" * 50))
     digest = digest_of({"T": [utc(3, 9)]}, hosts=hosts, offers={"A": [Offer("T", "x" * 90, 30)], "B": []})
     changes = Changes(NOW, hosts, (), ((hosts[0], 1),))
-    shown = digest_markdown(digest, changes, "key", RequestMeter())
+    shown = digest_markdown(digest, changes, "key", RequestMeter(), 1)
     for line in re.sub(r"!\[.*?\]\(.*?\)", "", shown).splitlines():
         longest = max((re.sub(r"\\(.)", r"\1", word) for word in re.split(r"[\s\u200b]", line)), key=len)
         assert len(longest) <= (10 if line.startswith("|") else 22 + len(":")), line
@@ -593,7 +593,7 @@ def test_changes_are_those_of_days_in_both_digests_without_today() -> None:
     same = compare(before, previous_of(before), NOW)
     assert same == Changes(NOW, (), (), ())
     assert "No changes. Compared with the digest of Mon 2 Mar 09:00." in digest_markdown(
-        digest_of({}, timezone="Europe/Berlin"), same, "key", RequestMeter()
+        digest_of({}, timezone="Europe/Berlin"), same, "key", RequestMeter(), 1
     )
 
 
@@ -634,7 +634,7 @@ def test_the_key_is_that_of_the_request_not_of_today_or_its_spelling() -> None:
 def test_markdown_tells_when_the_clocks_change_and_leaves_late_days_to_the_table() -> None:
     slots = [utc(28, 12) + timedelta(days=number) for number in range(20)]
     digest = digest_of({"T": slots}, first_day=spring - timedelta(days=1), days=20, timezone="Europe/Berlin")
-    shown = digest_markdown(digest, None, "the-key", RequestMeter(requests=3, repeats=1, seconds_waited=0.25))
+    shown = digest_markdown(digest, None, "the-key", RequestMeter(3, 1, 0.25, limit=500, least_left=497), 4)
     assert "The clocks change: Sun 29 Mar has 23 hours." in shown
     assert shown.count("The clocks change") == 1
     assert "Fri 10 Apr" in shown
@@ -642,7 +642,8 @@ def test_markdown_tells_when_the_clocks_change_and_leaves_late_days_to_the_table
     assert "The later days are in the table artifact `the-key`." in shown
     assert "| Ada | Sat 28 Mar 13:00 | 20 |" in shown
     assert "First digest: nothing to compare with yet." in shown
-    assert "Cost: 3 requests, 1 of them repeats, 0.2 s waited." in shown
+    cost = "3 requests, 1 of them repeats; 4.0 s, 0.2 s of it waiting for limits"
+    assert f"Cost: {cost}; at the least, 497 of Calendly's 500 requests a minute were left." in shown
     assert "Today counts" not in shown
     assert "## Nothing open\n\nNobody.\n" in shown
 
@@ -654,7 +655,7 @@ def test_names_can_put_no_markup_into_the_artifacts() -> None:
         {"T": []}, hosts=(evil, Host("B", "B")), offers={"A": [offer], "B": []}, problems=(Problem(evil.name, "no|pe"),)
     )
     changes = Changes(NOW, (evil,), (evil,), ((evil, -2),))
-    shown = digest_markdown(digest, changes, "key", RequestMeter())
+    shown = digest_markdown(digest, changes, "key", RequestMeter(), 1)
     safe = r"\[x\](http://evil) \| \<b\>\*A\* \# B"
     safe = safe.replace("://", ":\u200b//")  # no link is made of it either
     assert shown.count(evil.name.split("\n")[0]) == 0
@@ -684,7 +685,7 @@ def test_a_thousand_hosts_are_all_in_the_table_and_fifty_in_the_markdown() -> No
     digest = digest_of(slots, hosts=hosts, offers=offers, days=7)
     assert len(table_rows(digest)) == 7000
     assert sum(row["open_slots"] for row in table_rows(digest)) == digest.open_slots
-    shown = digest_markdown(digest, None, "key", RequestMeter())
+    shown = digest_markdown(digest, None, "key", RequestMeter(), 1)
     assert (
         "Only 50 of the 1000 hosts are shown here, fewest open slots first; the table artifact `key` has all." in shown
     )
