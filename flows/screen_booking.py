@@ -29,7 +29,7 @@ from flows.cancel_blocked_domains import (
     own_domain_warnings,
     own_domains_and_zones,
 )
-from flows.common import Parameters, cell, counted
+from flows.common import Parameters, cell, cost, counted
 from flows.notifications import check_notifier, failures_told, notify
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.client import RequestMeter, count_requests
@@ -204,7 +204,7 @@ class _Screening(Run):
         if self.outcome is not None and self.outcome.detail:
             details.append(cell(self.outcome.detail))
         details += [cell(warning) for warning in self.plan.warnings]
-        details.append(f"{counted(report.requests, 'request')}, {report.seconds:.1f} s")
+        details += cost(self.meter, report.seconds, report.requests)
         return "\n".join([f"# {self.headline()}", *self._events(), "", *(f"- {each}" for each in details)])
 
 

@@ -27,7 +27,7 @@ def test_every_field_has_its_place_and_its_help_also_on_a_phone(
 ) -> None:
     page = person.run_form(deployment, width=PHONE)
     fields = model.model_json_schema()["properties"]
-    titles = [fields[name]["title"] for name in model.model_fields]
+    titles = [schema["title"] for schema in sorted(fields.values(), key=lambda schema: schema["position"])]
     shown = [text.removesuffix(" (Optional)") for text in labels(page).all_inner_texts()]
     first = shown.index(titles[0])
     assert shown[first:][: len(titles)] == titles
