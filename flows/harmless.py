@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import AwareDatetime
 
-from flows.changes import is_shared, mark, newest_change, overlap
+from flows.changes import CLOCKS_DIFFER, is_shared, mark, newest_change, overlap
 from flows.common import Parameters
 from prefect_calendly.scheduled_events import ScheduledEvent
 
@@ -80,9 +80,9 @@ def after_reading(
         listed_at: When the listing began, by the own clock.
         seconds: How long it took.
     """
-    newest = newest_change(listed, listed_at)
     # Whichever clock is behind: a change that is looked at twice costs a request.
-    updated_since = min(newest or listed_at, listed_at) - overlap(seconds)
+    newest = newest_change(listed, listed_at) or listed_at - CLOCKS_DIFFER
+    updated_since = min(newest, listed_at) - overlap(seconds)
     harmless = [event for event in listed if event.uri not in not_harmless]
     doubtful = [event for event in harmless if is_shared(event) or event.updated_at >= updated_since]
     doubtful.sort(key=lambda event: event.updated_at, reverse=True)

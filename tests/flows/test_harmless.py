@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
 from prefect.logging import disable_run_logger
@@ -127,6 +127,7 @@ ACTIONS = st.one_of(
 
 
 @given(st.lists(ACTIONS, max_size=30), st.sampled_from([-40, -2, 0, 2, 40]))
+@example([("run", 1, False, DAY), ("book", 0, 1), ("run", 1, False, DAY)], -40)  # nothing tells Calendly's time yet
 def test_whatever_happens_what_is_not_read_was_read_as_it_is_now(actions: list[Any], minutes: int) -> None:
     calendly = Calendly(ahead=timedelta(minutes=minutes))
     for what, *how in actions:
