@@ -20,7 +20,7 @@ from deployments.processes import MARK, end_all, free_port
 from deployments.storm_test import Processes, metric, until
 from flows.local import own_environment
 from prefect_calendly.webhooks.signature import HEADER, sign
-from tests.webhooks.examples import API, delivered, invitee
+from tests.webhooks.examples import booking
 
 AT_ONCE = 50
 """Connections; each sends its next delivery when the last is answered."""
@@ -88,8 +88,7 @@ class _Servers:
 
     def __init__(self, home: Path) -> None:
         self.key = secrets.token_hex(24)
-        names = ("prefect", "bare", "stubbed", "receiver")
-        self.ports = {name: free_port() for name in names}
+        self.ports = {name: free_port() for name in ("prefect", *OTHERS, "receiver")}
         urls = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
         self.receiver = urls["receiver"]
         environment = own_environment(
@@ -121,20 +120,19 @@ class _Servers:
 
 
 def _claims(servers: _Servers, rounds: int, deliveries: int) -> Iterator[Claim]:
-    loads: dict[str, list[Load]] = {name: [] for name in ("bare", "stubbed", "receiver")}
+    loads: dict[str, list[Load]] = {name: [] for name in (*OTHERS, "receiver")}
     for _ in range(rounds + 1):
         for name, its in loads.items():
             its.append(servers.load(name, PER_ROUND))
         servers.settle()
     loads = {name: its[1:] for name, its in loads.items()}  # the first round warms up
-    for what, figure, at_most, bounds in (
-        ("deliveries/s", lambda load: load.per_second, False, (0.05, 0.12)),
-        ("p99 of the answer", lambda load: load.p99 * 1000, True, (40, 20)),
+    for what, figure, unit, at_most, bounds in (
+        ("deliveries/s", lambda load: load.per_second, "/s", False, (0.05, 0.12)),
+        ("p99 of the answer", lambda load: load.p99 * 1000, " ms", True, (40, 20)),
     ):
         figures = {name: [figure(load) for load in its] for name, its in loads.items()}
         detail = ", ".join(f"{name} {statistics.median(its):.0f}" for name, its in figures.items())
-        unit = " ms" if at_most else "/s"
-        for other, bound in zip(("bare", "stubbed"), bounds, strict=True):
+        for other, bound in zip(OTHERS, bounds, strict=True):
             ratio = statistics.median(mine / its for mine, its in zip(figures["receiver"], figures[other], strict=True))
             yield Claim(
                 f"{what} / {OTHERS[other]}", ratio, "times", bound, at_most, f"{detail}{unit}, median of {rounds}"
@@ -164,8 +162,7 @@ async def _load(port: int, key: str, deliveries: int) -> Load:
     async def deliver() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for number in numbers:
-            uri = f"{API}/scheduled_events/E{name}{number}/invitees/I{name}{number}"
-            body = json.dumps(delivered("invitee.created", invitee(uri))).encode()
+            body = json.dumps(booking(f"{name}{number}")).encode()
             head = (
                 "POST /webhooks/calendly HTTP/1.1",
                 "host: 127.0.0.1",

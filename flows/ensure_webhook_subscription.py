@@ -21,6 +21,7 @@ from prefect.logging import get_run_logger
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
 from flows import signing_keys, webhook_gap
+from flows.changes import cursor_name, keep_cursor
 from flows.common import Notifier, Parameters, breakable, cell, cost, counted, empty_is_none, in_form, markdown_table
 from flows.notifications import check_notifier, notify
 from flows.poll_bookings import BackfillReport
@@ -378,7 +379,7 @@ class _Run:
 
     @property
     def variable(self) -> str:
-        return webhook_gap.variable_name(self.spec.callback_url, self.spec.scope)
+        return cursor_name("webhook", self.spec.callback_url, self.spec.scope)
 
     def follow(self, new: Plan, found: Iterable[WebhookSubscription]) -> Plan:
         """Take up a new plan; what the run began to change before keeps its name and reason."""
@@ -539,7 +540,7 @@ async def _before_subscribing(run: _Run, found: Sequence[WebhookSubscription]) -
         run.proven = True
     if run.spec.gap_scope is not None:
         run.memory = webhook_gap.before_change(run.memory, found, datetime.now(UTC))
-        await webhook_gap.remember(run.variable, run.memory)
+        await keep_cursor(run.variable, run.memory)
 
 
 async def _subscribed(run: _Run, credentials: CalendlyCredentials, user: User) -> WebhookSubscription | None:
@@ -561,11 +562,11 @@ async def _settle(run: _Run, credentials: CalendlyCredentials) -> None:
     if spec.gap_scope is None:
         return
     run.memory = webhook_gap.after_change(run.memory, run.subscription, now)
-    await webhook_gap.remember(run.variable, run.memory)
+    await keep_cursor(run.variable, run.memory)
     run.gap_since = run.memory.gap_since
     if run.gap_since is not None:
         run.filled = await webhook_gap.fill(credentials, spec.gap_scope, run.gap_since)
-        await webhook_gap.remember(run.variable, run.memory.model_copy(update={"gap_since": None}))
+        await keep_cursor(run.variable, run.memory.model_copy(update={"gap_since": None}))
 
 
 # What is told about it

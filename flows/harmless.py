@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import AwareDatetime
 
-from flows.changes import CLOCKS_DIFFER, is_shared, mark, newest_change, overlap
+from flows.changes import CLOCKS_DIFFER, is_shared, mark, mark_of_change, newest_change, overlap
 from flows.common import Parameters
 from prefect_calendly.scheduled_events import ScheduledEvent
 
@@ -105,4 +105,4 @@ def left_over(known: Harmless, uris: Collection[str]) -> Harmless | None:
 def _mark_as_it_is(event: ScheduledEvent) -> str:
     # Whoever joins a group raises the total, also after somebody else has left it.
     counter = event.invitees_counter
-    return mark(f"{event.uri} {event.updated_at.isoformat()} {counter.total} {counter.active}")
+    return mark(f"{mark_of_change(event)} {counter.total} {counter.active}")

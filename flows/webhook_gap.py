@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from prefect.exceptions import ObjectAlreadyExists
-from prefect.variables import Variable
 from pydantic import AwareDatetime, ValidationError
 
+from flows.changes import read_cursor
 from flows.common import Parameters
 from flows.poll_bookings import REMEMBERED, BackfillReport, Scope, backfill
 from prefect_calendly import CalendlyCredentials, CalendlyError
@@ -36,11 +33,6 @@ class Memory(Parameters):
     """When it was last seen to deliver."""
     gap_since: AwareDatetime | None = None
     """From when on deliveries are missing; None if none are."""
-
-
-def variable_name(callback_url: str, scope: str) -> str:
-    """Return the name of the variable: another one for each URL and scope."""
-    return f"calendly_webhook_{hashlib.sha256(json.dumps([callback_url, scope]).encode()).hexdigest()[:12]}"
 
 
 def before_change(memory: Memory | None, found: Collection[WebhookSubscription], now: datetime) -> Memory:
@@ -90,22 +82,10 @@ async def recall(name: str) -> Memory | None:
     Raises:
         ValueError: The variable is not as this flow writes it.
     """
-    kept: Any = await Variable.aget(name)
-    if kept is None:
-        return None
     try:
-        return Memory.model_validate_json(json.dumps(kept))
+        return await read_cursor(name, Memory)
     except ValidationError:
         raise ValueError(f"the Prefect variable {name} is not as this flow writes it: delete it") from None
-
-
-async def remember(name: str, memory: Memory) -> None:
-    """Leave something for the next run."""
-    value = memory.model_dump(mode="json")
-    try:
-        await Variable.aset(name, value, tags=["calendly"], overwrite=True)
-    except ObjectAlreadyExists:  # another first run was faster
-        await Variable.aset(name, value, tags=["calendly"], overwrite=True)
 
 
 async def fill(credentials: CalendlyCredentials, scope: Scope, gap_since: datetime) -> tuple[datetime, BackfillReport]:

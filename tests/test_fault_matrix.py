@@ -6,7 +6,7 @@ Over HTTP, against the sandbox: its state tells what has happened.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,6 +38,7 @@ from prefect_calendly.resource import Resource
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import acancel_scheduled_event, aget_scheduled_event
 from prefect_calendly.webhook_subscriptions import acreate_webhook_subscription, adelete_webhook_subscription
+from tests.conftest import credentials_for
 from tests.support import no_pauses  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -89,11 +90,13 @@ FAULTS = [
     Fault("malformed_json", InvalidAnswerError, True, happened=True),
 ]
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=str)
+# A limit and a slow server that last are told of elsewhere: they take their time.
+LASTING = [fault for fault in FAULTS if not fault.refused and fault.kind != "latency"]
+every_lasting_fault = pytest.mark.parametrize("fault", LASTING, ids=str)
 
 
 def client_of(sandbox: Sandbox, **options: Any) -> CalendlyClient:
-    urls = {"gateway_url": sandbox.gateway_url, "connections_url": sandbox.connections_url}
-    return CalendlyClient(sandbox.api_key, requests_per_second=10_000, **{**urls, "timeout_seconds": 0.5, **options})
+    return credentials_for(sandbox, timeout_seconds=0.5, **options).get_client()
 
 
 # Reading
@@ -113,9 +116,12 @@ async def _one(client: CalendlyClient, event: str) -> Any:
     return await on_client(aget_scheduled_event)(client, event)
 
 
+def _walk(client: CalendlyClient) -> AsyncIterator[Resource]:
+    return client.pages("/scheduled_events", Resource, params={"organization": ORGANIZATION}, count=20)
+
+
 async def _pages(client: CalendlyClient, event: str) -> Any:
-    pages = client.pages("/scheduled_events", Resource, params={"organization": ORGANIZATION}, count=20)
-    return [each.model_extra async for each in pages]
+    return [each.model_extra async for each in _walk(client)]
 
 
 async def _page(client: CalendlyClient, event: str) -> Any:
@@ -170,7 +176,7 @@ async def test_a_read_that_fails_once_is_repeated_or_says_why_not(
 
 
 @every_read
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if not fault.refused and fault.kind != "latency"], ids=str)
+@every_lasting_fault
 async def test_a_read_that_keeps_failing_ends_after_four_attempts(
     sandbox: Sandbox, event: str, read: Read, fault: Fault
 ) -> None:
@@ -201,11 +207,9 @@ async def test_an_item_that_is_gone_when_it_is_read_hides_no_other(sandbox: Sand
 
 async def test_a_token_that_goes_stale_in_the_middle_loses_nothing_and_repeats_nothing(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
-        listing = client.pages("/scheduled_events", Resource, params={"organization": ORGANIZATION}, count=20)
-        wanted = [each.model_extra async for each in listing]
-        listing = client.pages("/scheduled_events", Resource, params={"organization": ORGANIZATION}, count=20)
+        wanted = [each.model_extra async for each in _walk(client)]
         found = []
-        async for each in listing:
+        async for each in _walk(client):
             found.append(each.model_extra)
             if len(found) == 30:
                 sandbox.set_clock(sandbox.clock() + timedelta(days=1))  # tokens live for hours
@@ -286,7 +290,7 @@ async def test_a_write_that_fails_once_happens_once_or_not_at_all_and_says_which
 
 
 @every_write
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if not fault.refused and fault.kind != "latency"], ids=str)
+@every_lasting_fault
 async def test_a_write_that_keeps_failing_never_happens_twice(
     sandbox: Sandbox, event: str, write: Write, fault: Fault
 ) -> None:
@@ -302,7 +306,7 @@ async def test_a_write_that_keeps_failing_never_happens_twice(
 
 
 @every_write
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.happened and fault.kind != "latency"], ids=str)
+@pytest.mark.parametrize("fault", [fault for fault in LASTING if fault.happened], ids=str)
 async def test_where_nothing_can_be_looked_up_any_more_a_write_is_left_as_it_is_and_said_to_be_unconfirmed(
     sandbox: Sandbox, event: str, write: Write, fault: Fault
 ) -> None:

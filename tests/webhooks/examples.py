@@ -165,3 +165,8 @@ def delivered(event: str, payload: dict[str, Any] | None = None, **changes: Any)
     """A delivery of an event."""
     body = {"event": event, "created_at": TOLD, "created_by": f"{API}/users/ADMIN", **changes}
     return {**body, "payload": copy.deepcopy(_PAYLOADS[event]) if payload is None else payload}
+
+
+def booking(number: int | str) -> dict[str, Any]:
+    """A delivery of a booking of its own."""
+    return delivered("invitee.created", invitee(f"{API}/scheduled_events/EVENT{number}/invitees/INVITEE{number}"))

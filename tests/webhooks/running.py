@@ -33,7 +33,6 @@ from starlette.types import ASGIApp
 from prefect_calendly.webhooks.__main__ import config_of
 from prefect_calendly.webhooks.receiver import ReceiverSettings, create_app
 from prefect_calendly.webhooks.signature import HEADER, sign
-from tests.webhooks.examples import API, delivered, invitee
 
 SUMMARY = "calendly.receiver.summary"
 KEY = "whsec-of-the-tests"
@@ -252,11 +251,6 @@ def _listening(log: Path) -> str | None:
         if line.endswith("\n") and (said := json.loads(line))["message"] == "listening":
             return str(said["url"])
     return None
-
-
-def booking(number: int | str) -> dict[str, Any]:
-    """A delivery of a booking of its own."""
-    return delivered("invitee.created", invitee(f"{API}/scheduled_events/EVENT{number}/invitees/INVITEE{number}"))
 
 
 def postgres_programs() -> Path | None:

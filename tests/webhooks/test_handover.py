@@ -25,8 +25,8 @@ from prefect_calendly.webhooks import store as store_module
 from prefect_calendly.webhooks.deliveries import parse_delivery
 from prefect_calendly.webhooks.events import events_of_delivery
 from tests.support import until
-from tests.webhooks.examples import API, NEW, OLD, canceled, delivered, invitee
-from tests.webhooks.running import FakePrefect, Receiver, booking, process, running, settings
+from tests.webhooks.examples import API, NEW, OLD, booking, canceled, delivered, invitee
+from tests.webhooks.running import FakePrefect, Receiver, process, running, settings
 
 
 def ids(*deliveries: dict[str, Any]) -> set[UUID]:

@@ -23,7 +23,8 @@ from prefect_calendly.webhooks import __main__ as module
 from prefect_calendly.webhooks.__main__ import _JsonFormatter, main
 from prefect_calendly.webhooks.signature import HEADER
 from tests.support import until
-from tests.webhooks.running import KEY, PATH, FakePrefect, Receiver, booking, process
+from tests.webhooks.examples import booking
+from tests.webhooks.running import KEY, PATH, FakePrefect, Receiver, process
 
 
 def ended(receiver: Receiver, number: int = signal.SIGTERM) -> int:

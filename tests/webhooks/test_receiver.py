@@ -26,8 +26,8 @@ from prefect_calendly.webhooks.events import events_of_delivery
 from prefect_calendly.webhooks.receiver import ReceiverSettings, create_app
 from prefect_calendly.webhooks.signature import HEADER
 from tests.support import until
-from tests.webhooks.examples import API, NEW, OLD, PRIVATE, TOLD, canceled, delivered, invitee
-from tests.webhooks.running import KEY, PATH, FakePrefect, Receiver, booking, running, settings
+from tests.webhooks.examples import API, NEW, OLD, PRIVATE, TOLD, booking, canceled, delivered, invitee
+from tests.webhooks.running import KEY, PATH, FakePrefect, Receiver, running, settings
 
 MIB = 1024 * 1024
 
