@@ -14,7 +14,7 @@ DEPLOYMENT = "cancel-blocked-domains/cancel-blocked-domains-with-approval"
 
 
 def test_an_approval_that_nobody_gives_ends_by_itself_and_is_in_the_audit_table(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.api_url, trust_env=False) as api, httpx.Client(trust_env=False) as sandbox:
+    with stack.prefect() as api, httpx.Client(trust_env=False) as sandbox:
         start = (datetime.now(UTC) + timedelta(days=2)).isoformat()
         booking = {"start_time": start, "invitees": [{"email": "eve@expired.example"}]}
         event = sandbox.post(f"{stack.sandbox_url}/_sandbox/events", json=booking).raise_for_status().json()["uri"]
