@@ -37,7 +37,7 @@ from prefect_calendly.errors import (
     error_for_answer,
 )
 from prefect_calendly.identifiers import HasUri, checked_path
-from prefect_calendly.pace import LONGEST_WAIT_SECONDS, limiter_for
+from prefect_calendly.pace import LONGEST_WAIT_SECONDS, TakeShare, limiter_for
 from prefect_calendly.resource import wire_time
 
 DEFAULT_GATEWAY_URL: Final = "https://gateway.maton.ai/calendly"
@@ -51,6 +51,8 @@ _WRITE_ATTEMPTS: Final = 3
 _LATE_LOOKS: Final = 4
 _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 20.0
+# A limit that tells no time opens at some moment: it is looked for often enough to lose little of what it allows.
+_LONGEST_LIMITED_BACKOFF_SECONDS: Final = 5.0
 # A hundred events of a page have about 200 KiB.
 _MOST_BYTES: Final = 32 * 1024**2
 # An answer whose parts each come in time must end some time, too.
@@ -221,6 +223,7 @@ class CalendlyClient:
         timeout_seconds: For connecting, and for each read and write; a whole answer may take four times as long.
         requests_per_second: Pace, shared by all clients of this key in the process.
         max_concurrency: Requests under way at the same time in this client.
+        take_share: Where the pace is shared with other processes, what asks for the next requests' share of it.
         transport: Another httpx transport, for tests.
 
     Example:
@@ -240,6 +243,7 @@ class CalendlyClient:
         timeout_seconds: float = 30.0,
         requests_per_second: float = 10.0,
         max_concurrency: int = 16,
+        take_share: TakeShare | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         api_key = checked_key(api_key)
@@ -250,7 +254,7 @@ class CalendlyClient:
         self.max_concurrency = max_concurrency
         self.direct = urlsplit(self.gateway_url).hostname == "api.calendly.com"
         self._key = api_key.encode()
-        self._limiter = limiter_for(self.gateway_url, api_key, connection_id, requests_per_second)
+        self._limiter = limiter_for(self.gateway_url, api_key, connection_id, requests_per_second, take_share)
         self._slots = asyncio.Semaphore(max_concurrency)
         self._longest_seconds = _LONGEST_IN_TIMEOUTS * timeout_seconds
         headers = {
@@ -323,7 +327,7 @@ class CalendlyClient:
                 limited += 1
                 limited_since = limited_since or time.monotonic()
                 told = error.retry_after_seconds or 0.0
-                wait = max(told, _backoff(limited) if limited > 1 else 0.0)
+                wait = max(told, min(_backoff(limited), _LONGEST_LIMITED_BACKOFF_SECONDS) if limited > 1 else 0.0)
                 if time.monotonic() - limited_since + wait > LONGEST_WAIT_SECONDS:
                     raise
                 # The limiter holds everybody back for as long as told; only what goes beyond that is waited here.

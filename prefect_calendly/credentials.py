@@ -30,6 +30,7 @@ from prefect_calendly.client import (
     checked_key,
 )
 from prefect_calendly.errors import CalendlyError
+from prefect_calendly.shared_pace import share_of_run
 from prefect_calendly.sync import run_sync
 
 # Where a URL that is left empty comes from: an environment variable, else the default.
@@ -204,6 +205,8 @@ class CalendlyCredentials(CredentialsBlock):
     def get_client(self) -> CalendlyClient:
         """Return an async client of these credentials, to be used with `async with`.
 
+        In a flow or task run it keeps to the pace that processes share: see `SHARED_PACE`.
+
         Returns:
             A client that has sent nothing yet.
 
@@ -221,6 +224,7 @@ class CalendlyCredentials(CredentialsBlock):
             timeout_seconds=self.timeout_seconds,
             requests_per_second=self.requests_per_second,
             max_concurrency=self.max_concurrency,
+            take_share=share_of_run(),
         )
 
     async def acheck(self) -> CredentialsCheck:

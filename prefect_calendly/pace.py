@@ -1,6 +1,7 @@
 """When the next request may go: the gateway's rate per key, Calendly's quota per connection.
 
 The state is shared by every client of the process that uses the same account, in whatever thread or event loop.
+Between processes somebody else has to count: see `Share`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import hashlib
 import threading
 import time
 import weakref
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from prefect_calendly.errors import RateLimitedError
 
@@ -23,6 +26,26 @@ _SHARE_OF_RATE = 0.97
 _LATENESS_SECONDS = 0.005
 # A waiting request looks again this often, for an answer that comes in meanwhile can change how long it must wait.
 _LOOK_AGAIN_SECONDS = 0.5
+# Where nobody counts for all processes, somebody may begin to.
+_ALONE_SECONDS = 60.0
+# What has not been sent for so long after its time is counted for nobody any more.
+_SHARE_LASTS_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What this process may send of that which all processes of an account may send together.
+
+    Args:
+        requests: How many requests.
+        starts_in: Seconds until the first of them may go; those that others have asked for before go first.
+    """
+
+    requests: int
+    starts_in: float
+
+
+TakeShare = Callable[[], Awaitable[Share | None]]
 
 
 class Pace:
@@ -33,6 +56,9 @@ class Pace:
         self._lock = threading.Lock()
         self._next_slot = 0.0
         self._paused_until = 0.0
+        self._share_left = 0
+        self._share_until = 0.0
+        self._alone_until = 0.0
 
     def add(self, limiter: Limiter) -> None:
         """Take a limiter's rate into account for as long as it lives."""
@@ -57,10 +83,31 @@ class Pace:
             now = time.monotonic()
             if now < self._next_slot:
                 return self._next_slot - now
-            slowest = min(limiter.requests_per_second for limiter in self._users)
             # A few milliseconds of waking up late are caught up with.
-            self._next_slot = max(self._next_slot, now - _LATENESS_SECONDS) + 1 / (slowest * _SHARE_OF_RATE)
+            self._next_slot = max(self._next_slot, now - _LATENESS_SECONDS) + self._seconds_apart()
+            self._share_left -= 1
             return 0.0
+
+    def _seconds_apart(self) -> float:
+        return 1 / (min(limiter.requests_per_second for limiter in self._users) * _SHARE_OF_RATE)
+
+    def needs_share(self) -> bool:
+        """Say whether the next request needs another share, where processes share the pace."""
+        now = time.monotonic()
+        return now >= self._alone_until and (self._share_left <= 0 or now >= self._share_until)
+
+    def got_share(self, share: Share | None) -> None:
+        """Note what came of asking for a share: None where nobody counts for all processes."""
+        with self._lock:
+            now = time.monotonic()
+            if share is None:
+                self._alone_until = now + _ALONE_SECONDS
+                return
+            left = max(0, self._share_left) if now < self._share_until else 0  # of another client's
+            self._share_left = left + share.requests
+            self._next_slot = max(self._next_slot, now + share.starts_in)
+            spent_at = self._next_slot + self._share_left * self._seconds_apart()
+            self._share_until = spent_at + _SHARE_LASTS_SECONDS
 
 
 class Quota:
@@ -113,10 +160,14 @@ class Quota:
 class Limiter:
     """Both limits of one account together; every request waits here before it is sent."""
 
-    def __init__(self, pace: Pace, quota: Quota, requests_per_second: float) -> None:
+    def __init__(
+        self, pace: Pace, quota: Quota, requests_per_second: float, take_share: TakeShare | None = None
+    ) -> None:
         self.pace = pace
         self.quota = quota
         self.requests_per_second = requests_per_second
+        self._take_share = take_share
+        self._asking = asyncio.Lock()
         pace.add(self)
 
     async def wait(self) -> None:
@@ -126,13 +177,22 @@ class Limiter:
             RateLimitedError: The limit opens again only after minutes; nothing was sent.
         """
         while True:
-            while until_slot := self.pace.take():  # noqa: ASYNC110  (it is the time that is waited for)
+            if self._take_share and self.pace.needs_share():
+                await self._ask_for_share(self._take_share)
+                continue
+            if until_slot := self.pace.take():
                 await asyncio.sleep(until_slot)
+                continue
             wait = self.pace.paused_for() or self.quota.take()
             if not wait:
                 return
             # Whoever waited here takes a new slot: all go on at the pace, not at once.
             await self._wait_until_free(wait)
+
+    async def _ask_for_share(self, take_share: TakeShare) -> None:
+        async with self._asking:  # one for all who wait
+            if self.pace.needs_share():
+                self.pace.got_share(await take_share())
 
     async def _wait_until_free(self, wait: float) -> None:
         while wait > 0:
@@ -147,10 +207,16 @@ _quotas: dict[bytes, Quota] = {}
 _registry_lock = threading.Lock()
 
 
-def limiter_for(base_url: str, api_key: str, connection_id: str | None, requests_per_second: float) -> Limiter:
+def limiter_for(
+    base_url: str,
+    api_key: str,
+    connection_id: str | None,
+    requests_per_second: float,
+    take_share: TakeShare | None = None,
+) -> Limiter:
     """Return a limiter that shares its state with all others of the same account in the process."""
     key = hashlib.sha256(f"{base_url}\n{api_key}".encode()).digest()
     connection = hashlib.sha256(key + (connection_id or "").encode()).digest()
     with _registry_lock:
         pace, quota = _paces.setdefault(key, Pace()), _quotas.setdefault(connection, Quota())
-    return Limiter(pace, quota, requests_per_second)
+    return Limiter(pace, quota, requests_per_second, take_share)

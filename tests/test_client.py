@@ -4,10 +4,12 @@ answer is lost."""
 # ruff: noqa: F401, F811  (fixtures that are imported)
 
 import asyncio
+import collections
 import contextlib
 import gc
 import gzip
 import logging
+import math
 import random
 import traceback
 import tracemalloc
@@ -338,6 +340,43 @@ def test_a_window_that_is_used_up_is_waited_out_without_a_429(virtual_time: Virt
 
     virtual_time.run(story())
     assert 20 <= virtual_time.now < 21
+
+
+class Minutely:
+    """A server that allows so many requests in each minute from the first on, and tells no `Retry-After`."""
+
+    def __init__(self, limit: int, clock: VirtualTime, *, tells_window: bool) -> None:
+        self.limit, self.clock, self.tells_window = limit, clock, tells_window
+        self.used: dict[int, int] = collections.Counter()
+        self.refused = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        minute, second = divmod(self.clock.now, 60)
+        self.used[int(minute)] += 1
+        left = self.limit - self.used[int(minute)]
+        headers = {"X-RateLimit-Remaining": str(max(0, left)), "X-RateLimit-Reset": str(math.ceil(60 - second))}
+        headers = headers if self.tells_window else {}
+        self.refused += left < 0
+        return ok(**headers) if left >= 0 else httpx.Response(429, headers=headers)
+
+
+@pytest.mark.parametrize(("tells_window", "slower"), [(True, 1.02), (False, 1.05)])
+def test_fifty_requests_a_minute_are_used_to_the_full_without_retry_after(
+    tells_window: bool, slower: float, virtual_time: VirtualTime
+) -> None:
+    """100 events: a page of them, and an invitee list each. The 101st request may go when two minutes are over."""
+    random.seed(4)  # of the pauses
+    server = Minutely(50, virtual_time, tells_window=tells_window)
+
+    async def story() -> None:
+        async with client_of(Server(server), requests_per_second=10) as client:
+            await client.request("GET", "/scheduled_events")
+            rows = await client.all(range(100), lambda number: client.request("GET", f"/scheduled_events/{number}"))
+        assert len(rows) == 100
+
+    virtual_time.run(story())
+    assert 120 <= virtual_time.now <= 120 * slower
+    assert server.refused == 0 if tells_window else server.refused < 100
 
 
 def test_headers_of_the_connections_host_say_nothing_about_calendlys_window(virtual_time: VirtualTime) -> None:

@@ -1,0 +1,227 @@
+"""One pace for many processes: shares of it are taken from a global concurrency limit of Prefect."""
+
+# ruff: noqa: F401, F811  (fixtures that are imported)
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prefect import flow, get_client
+from prefect.exceptions import ObjectNotFound
+
+from prefect_calendly import CalendlyCredentials, shared_pace
+from prefect_calendly.endpoints import on_client
+from prefect_calendly.pace import Limiter, Pace, Quota, Share, TakeShare
+from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.shared_pace import SHARED_PACE, share_of_run
+from prefect_calendly.users import aget_current_user
+from tests.conftest import credentials_for
+from tests.support import VirtualTime, virtual_time
+
+# The limiter, given shares
+
+
+class Counter:
+    """Counts for all processes: so many a second, a few at once, in the order in which they are asked for."""
+
+    def __init__(self, clock: VirtualTime, rate: float, at_once: int) -> None:
+        self.clock, self.rate, self.at_once = clock, rate, at_once
+        self.taken_until = 0.0
+        self.asked = 0
+
+    async def __call__(self) -> Share:
+        self.asked += 1
+        await asyncio.sleep(0.01)
+        starts_in = max(0.0, self.taken_until - self.clock.now)
+        self.taken_until = self.clock.now + starts_in + self.at_once / self.rate
+        return Share(self.at_once, starts_in)
+
+
+def process(take_share: TakeShare | None) -> Limiter:
+    return Limiter(Pace(), Quota(), 10, take_share)
+
+
+async def sent(limiter: Limiter, clock: VirtualTime, count: int) -> list[float]:
+    times: list[float] = []
+
+    async def send() -> None:
+        await limiter.wait()
+        times.append(clock.now)
+        limiter.quota.answered(None, None)
+
+    await asyncio.gather(*(send() for _ in range(count)))
+    return times
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_processes_that_share_a_pace_keep_it_together_and_none_starves(
+    processes: int, virtual_time: VirtualTime
+) -> None:
+    counter = Counter(virtual_time, rate=10, at_once=5)
+
+    async def story() -> list[list[float]]:
+        return await asyncio.gather(*(sent(process(counter), virtual_time, 60) for _ in range(processes)))
+
+    times = virtual_time.run(story())
+    together = sorted(moment for each in times for moment in each)
+    assert len(together) == 60 * processes
+    assert max(sum(start <= moment < start + 1 for moment in together) for start in together) <= 11
+    assert together[-1] <= 60 * processes / 10 / 0.93
+    ends = [each[-1] for each in times]
+    assert min(ends) >= max(ends) - 0.5 * processes - 0.1  # all end within one round of shares
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.floats(0, 8), min_size=1, max_size=25), min_size=1, max_size=4))
+def test_no_rhythm_of_several_processes_gets_far_above_the_pace(pauses: list[list[float]]) -> None:
+    clock = VirtualTime()
+    counter = Counter(clock, rate=10, at_once=5)
+    times: list[float] = []
+
+    async def caller(limiter: Limiter, pause: float) -> None:
+        await asyncio.sleep(pause)
+        times.extend(await sent(limiter, clock, 1))
+
+    async def story() -> None:
+        limiters = [(process(counter), each) for each in pauses]
+        await asyncio.gather(*(caller(limiter, pause) for limiter, each in limiters for pause in each))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefect_calendly.pace.time", clock)
+        clock.run(story())
+    assert len(times) == sum(map(len, pauses))
+    # What a process did not send in its time may follow up to a second later: one share each.
+    assert max(sum(start <= moment < start + 1 for moment in times) for start in times) <= 11 + 5 * len(pauses)
+
+
+def test_a_share_that_was_not_used_in_its_time_is_asked_for_again(virtual_time: VirtualTime) -> None:
+    counter = Counter(virtual_time, rate=10, at_once=5)
+    mine = process(counter)
+
+    async def story() -> None:
+        for pause, asked in ((0, 1), (1, 1), (3, 2), (0.1, 2)):
+            await asyncio.sleep(pause)
+            await sent(mine, virtual_time, 1)
+            assert counter.asked == asked
+
+    virtual_time.run(story())
+
+
+def test_where_nobody_counts_it_is_asked_again_after_a_minute(virtual_time: VirtualTime) -> None:
+    asked: list[float] = []
+
+    async def nobody() -> None:
+        asked.append(virtual_time.now)
+
+    times = virtual_time.run(sent(process(nobody), virtual_time, 1000))
+    assert times[-1] <= 1000 / 10 / 0.95
+    assert [round(moment) for moment in asked] == [0, 60]
+
+
+# Shares from Prefect
+
+
+@pytest.fixture
+async def limit(prefect_server: None) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+    """Set the global concurrency limit, as a person would; gone after the test."""
+
+    async def create(slots: int, per_second: float, *, active: bool = True) -> None:
+        async with get_client() as client:
+            await client.upsert_global_concurrency_limit_by_name(SHARED_PACE, slots, per_second)
+            if not active:
+                answer = await client.request("PATCH", f"/v2/concurrency_limits/{SHARED_PACE}", json={"active": False})
+                answer.raise_for_status()
+
+    yield create
+    async with get_client() as client:
+        with contextlib.suppress(ObjectNotFound):
+            await client.delete_global_concurrency_limit_by_name(SHARED_PACE)
+
+
+@flow
+async def ask(accounts: list[CalendlyCredentials], times: int) -> float:
+    """So many requests of each account at once; seconds that they took."""
+
+    async def ask_as(credentials: CalendlyCredentials) -> None:
+        async with credentials.get_client() as client:
+            await client.all(range(times), lambda _: on_client(aget_current_user)(client))
+
+    began = time.monotonic()
+    await asyncio.gather(*map(ask_as, accounts))
+    return time.monotonic() - began
+
+
+def two_paces(sandbox: Sandbox) -> list[CalendlyCredentials]:
+    """Credentials whose requests share no pace within this process, as if each were another process's."""
+    sandbox.reset(rate_limit_per_minute=0)
+    return [
+        credentials_for(sandbox),
+        credentials_for(sandbox, gateway_url=sandbox.gateway_url.replace("127.0.0.1", "localhost")),
+    ]
+
+
+async def test_runs_share_what_the_limit_allows(limit: Any, sandbox: Sandbox) -> None:
+    await limit(1000, 50)
+    seconds = await ask(two_paces(sandbox), 60)
+    assert sandbox.stats()["requests"] == 120
+    assert seconds >= (120 - 2 * 25) / 50  # the last shares are taken before, and sent at once
+
+
+@pytest.mark.parametrize("slots", [1, 10, 30])
+async def test_a_limit_with_few_slots_is_waited_for_and_never_asked_for_too_many(
+    slots: int, limit: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await limit(slots, 50)
+    assert await ask(two_paces(sandbox), 20) >= (40 - 2 * min(slots, 25)) / 50
+    assert sandbox.stats()["requests"] == 40
+
+
+@pytest.mark.parametrize(
+    ("options", "warns"), [({"per_second": 5, "active": False}, ""), ({"per_second": 0}, "no slot decay")]
+)
+async def test_a_limit_that_is_off_or_is_no_rate_holds_nobody_up(
+    options: Any, warns: str, limit: Any, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await limit(10, **options)
+    await ask(two_paces(sandbox), 20)
+    assert sandbox.stats()["requests"] == 40
+    told = [record.getMessage() for record in caplog.records if record.name == "prefect.calendly.pace"]
+    assert bool(told) == bool(warns)
+    assert all(warns in message for message in told)
+
+
+async def test_without_the_limit_prefect_is_asked_once_for_all(
+    prefect_server: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    take = shared_pace._take_share
+
+    async def counted() -> Share | None:
+        asked.append(1)
+        return await take()
+
+    monkeypatch.setattr(shared_pace, "_take_share", counted)
+    await ask([credentials_for(sandbox)], 30)
+    assert sandbox.stats()["requests"] == 30
+    assert len(asked) == 1
+
+
+async def test_trouble_of_prefect_stops_no_request(
+    limit: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone() -> Any:
+        raise ConnectionError("no Prefect there")
+
+    monkeypatch.setattr(shared_pace, "get_client", gone)
+    await ask([credentials_for(sandbox)], 5)
+    assert sandbox.stats()["requests"] == 5
+    assert "could not be asked (ConnectionError): this process keeps its own pace" in caplog.text
+
+
+def test_outside_of_a_run_no_prefect_is_asked() -> None:
+    assert share_of_run() is None
