@@ -377,7 +377,8 @@ def error_for_answer(
         said = f"{title} {message}".lower().replace("permission denied", "")
         kind = next((kind for words, kind in _REASONS_OF_403 if words in said), PermissionDeniedError)
         return kind(text, **context)
-    if any(detail.code == "already_filled" for detail in details) or (status == 409 and path.endswith("/invitees")):
+    books = method == "POST" and path.endswith("/invitees")
+    if any(detail.code == "already_filled" for detail in details) or (status == 409 and books):
         return SlotFilledError(text, **context)
     if status in (400, 412, 422):
         if title is None and _NO_CONNECTION.search(text):

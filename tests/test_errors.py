@@ -141,6 +141,7 @@ def test_details_name_parameter_and_code() -> None:
 def test_a_conflict_on_a_booking_is_a_filled_slot() -> None:
     body = calendly("The resource already exists", "Already Exists")
     assert type(answered(409, body, method="POST", path="/invitees")) is errors.SlotFilledError
+    assert type(answered(409, body, path="/scheduled_events/A/invitees")) is errors.ConflictError  # that one reads
 
 
 @pytest.mark.parametrize(

@@ -21,16 +21,20 @@ from prefect_calendly.errors import (
     BadRequestError,
     CalendlyError,
     CalendlyTokenError,
+    ConflictError,
+    EventInPastError,
     ExternalCalendarError,
     GatewayKeyError,
     InsufficientScopeError,
     InvalidAnswerError,
     NetworkError,
     NotFoundError,
+    PermissionDeniedError,
     PlanRequiredError,
     RateLimitedError,
     RoleRequiredError,
     ServerError,
+    SlotFilledError,
     UnconfirmedWriteError,
 )
 from prefect_calendly.invitees import acreate_invitee, alist_invitees, alist_invitees_of_events
@@ -54,40 +58,91 @@ class Fault:
 
     kind: str
     error: type[CalendlyError]
-    repeated: bool
+    says: str
+    """What the text of the error begins with."""
+    repeated: bool = False
     """Whether a GET is sent again."""
     happened: bool = False
     """Whether a write has taken effect all the same."""
     refused: bool = False
     """Whether it says that a write was not looked at: then it is sent again without looking."""
+    of_booking: type[CalendlyError] | None = None
+    """What it is for a booking, if something else."""
     options: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
         return "-".join([self.kind, *(str(value) for _, value in self.options)])
 
+    def has_its_words(self, error: CalendlyError, *, lost: bool = False) -> bool:
+        """Whether an error's text says what went wrong, where, and what to do; and, of a write, what was lost."""
+        text = str(error)
+        said = text.startswith(f"The answer to a write was lost ({self.says}" if lost else self.says)
+        return said and f"{error.method} {error.path}" in text and bool(error.hint) and text.endswith(error.hint)
+
+
+NO_ACCESS = "You do not have permission to access this resource."
+SCOPES = "This operation requires the scopes listed in the 'required_scopes' array: scheduled_events:read"
+CALENDAR = "There is a problem accessing your calendar."
+ERROR_500 = "Internal Server Error: The server encountered an unexpected condition that prevented it from fulfilling"
+BROKEN = "The connection broke to 127.0.0.1"
+MALFORMED = "The answer is not JSON"
 
 FAULTS = [
-    Fault("unauthorized_gateway", GatewayKeyError, repeated=False),
-    Fault("unauthorized_calendly", CalendlyTokenError, repeated=False),
-    Fault("insufficient_scope", InsufficientScopeError, repeated=False),
-    Fault("permission_denied", RoleRequiredError, repeated=False),
-    Fault("plan", PlanRequiredError, repeated=False),
-    Fault("not_found", NotFoundError, repeated=False),
-    Fault("bad_request_without_details", BadRequestError, repeated=False),
-    Fault("redirect", InvalidAnswerError, repeated=False),
-    Fault("rate_limited", RateLimitedError, True, refused=True, options=(("reset", 0),)),
-    Fault("rate_limited", RateLimitedError, True, refused=True, options=(("shape", "maton"), ("retry_after", 0))),
-    Fault("external_calendar", ExternalCalendarError, repeated=True),
-    Fault("server_error", ServerError, repeated=True),
-    Fault("html_502", ServerError, repeated=True),
-    Fault("unavailable", ServerError, repeated=True),
-    Fault("drop_before", NetworkError, repeated=True),
-    Fault("reset", NetworkError, repeated=True),
-    Fault("latency", NetworkError, True, happened=True, options=(("seconds", 1.5),)),  # longer than the client waits
-    Fault("drop_after", NetworkError, True, happened=True),
-    Fault("error_after", ServerError, True, happened=True),
-    Fault("truncated_body", NetworkError, True, happened=True),
-    Fault("malformed_json", InvalidAnswerError, True, happened=True),
+    Fault("unauthorized_gateway", GatewayKeyError, "Invalid or missing API key (401 "),
+    Fault("unauthorized_calendly", CalendlyTokenError, "Unauthenticated: The access token is invalid (401 "),
+    Fault("insufficient_scope", InsufficientScopeError, f"Insufficient scope: {SCOPES} (403 "),
+    Fault("permission_denied", RoleRequiredError, f"Permission Denied: {NO_ACCESS} (403 "),
+    Fault(
+        "permission_denied",
+        EventInPastError,
+        "Permission Denied: Event in the past (403 ",
+        options=(("message", "Event in the past"),),
+    ),
+    Fault(
+        "permission_denied",
+        PermissionDeniedError,
+        "Permission Denied: You can not change owner role (403 ",
+        options=(("message", "You can not change owner role"),),
+    ),
+    Fault("plan", PlanRequiredError, "Permission Denied: Please upgrade your Calendly account to Standard (403 "),
+    Fault("not_found", NotFoundError, "Resource Not Found: The server could not find the requested resource. (404 "),
+    Fault(
+        "already_exists",
+        ConflictError,
+        "Already Exists: The resource already exists (409 ",
+        of_booking=SlotFilledError,
+    ),
+    Fault("bad_request_without_details", BadRequestError, "Invalid Argument: The supplied parameters are invalid. (4"),
+    Fault("redirect", InvalidAnswerError, "A redirect (302) was refused: the key goes to the configured hosts only"),
+    Fault(
+        "rate_limited",
+        RateLimitedError,
+        "Too Many Requests: Too many requests; wait 0 s (429 ",
+        repeated=True,
+        refused=True,
+        options=(("reset", 0),),
+    ),
+    Fault(
+        "rate_limited",
+        RateLimitedError,
+        "Too many requests; wait 0 s (429 ",
+        repeated=True,
+        refused=True,
+        options=(("shape", "maton"), ("retry_after", 0)),
+    ),
+    Fault("external_calendar", ExternalCalendarError, f"External Calendar Error: {CALENDAR} (424 ", repeated=True),
+    Fault("server_error", ServerError, ERROR_500, repeated=True),
+    Fault("html_502", ServerError, "The server answered 502 without saying why (502 ", repeated=True),
+    Fault("unavailable", ServerError, "Service Unavailable (503 ", repeated=True),
+    Fault("drop_before", NetworkError, BROKEN, repeated=True),
+    Fault("reset", NetworkError, BROKEN, repeated=True),
+    Fault(  # longer than the client waits
+        "latency", NetworkError, BROKEN, repeated=True, happened=True, options=(("seconds", 1.5),)
+    ),
+    Fault("drop_after", NetworkError, BROKEN, repeated=True, happened=True),
+    Fault("error_after", ServerError, ERROR_500, repeated=True, happened=True),
+    Fault("truncated_body", NetworkError, BROKEN, repeated=True, happened=True),
+    Fault("malformed_json", InvalidAnswerError, MALFORMED, repeated=True, happened=True),
 ]
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=str)
 # A limit and a slow server that last are told of elsewhere: they take their time.
@@ -171,6 +226,7 @@ async def test_a_read_that_fails_once_is_repeated_or_says_why_not(
                 with pytest.raises(fault.error) as caught:
                     await read.call(client, event)
                 assert type(caught.value) is fault.error
+                assert fault.has_its_words(caught.value)
                 assert (meter.requests, meter.repeats) == (1 + read.skip, 0)
     assert sandbox.state(full=True)["events"] == before
 
@@ -182,8 +238,10 @@ async def test_a_read_that_keeps_failing_ends_after_four_attempts(
 ) -> None:
     sandbox.fault(fault.kind, route=read.route, method="GET", skip=read.skip, times=None, **dict(fault.options))
     async with client_of(sandbox) as client:
-        with count_requests() as meter, pytest.raises(fault.error):
+        with count_requests() as meter, pytest.raises(fault.error) as caught:
             await read.call(client, event)
+    assert type(caught.value) is fault.error
+    assert fault.has_its_words(caught.value)
     assert meter.requests == read.skip + (4 if fault.repeated else 1)
 
 
@@ -231,6 +289,9 @@ class Write:
     call: Callable[[CalendlyClient, str], Awaitable[Any]]
     repeats: bool = True
     """Whether it is sent again when it is known not to have happened."""
+
+    def error_for(self, fault: Fault) -> type[CalendlyError]:
+        return (self.effect == "booking" and fault.of_booking) or fault.error
 
 
 async def _cancel(client: CalendlyClient, event: str) -> Any:
@@ -282,10 +343,11 @@ async def test_a_write_that_fails_once_happens_once_or_not_at_all_and_says_which
             await write.call(client, event)
             assert happened(sandbox, write) == 1
         else:
-            error = UnconfirmedWriteError if fault.repeated else fault.error
+            error = UnconfirmedWriteError if fault.repeated else write.error_for(fault)
             with pytest.raises(error) as caught:
                 await write.call(client, event)
             assert type(caught.value) is error
+            assert fault.has_its_words(caught.value, lost=fault.repeated)
             assert happened(sandbox, write) == 0
 
 
@@ -299,9 +361,11 @@ async def test_a_write_that_keeps_failing_never_happens_twice(
         if fault.happened:
             await write.call(client, event)
         else:
-            error = UnconfirmedWriteError if fault.repeated and not write.repeats else fault.error
-            with pytest.raises(error):
+            lost = fault.repeated and not write.repeats
+            with pytest.raises(CalendlyError) as caught:
                 await write.call(client, event)
+            assert type(caught.value) is (UnconfirmedWriteError if lost else write.error_for(fault))
+            assert fault.has_its_words(caught.value, lost=lost)
     assert happened(sandbox, write) == fault.happened
 
 

@@ -47,10 +47,10 @@ A fault is `{"kind": ...}` with any of `method`, `route` (a template such as `/s
 (exact), `times` (1; null: for ever), `skip` (so many matching requests pass first), `every` (each n-th):
 
     latency (seconds) · unauthorized_gateway · unauthorized_calendly · insufficient_scope (required_scopes) ·
-    permission_denied, plan (message) · not_found · bad_request_without_details · external_calendar ·
-    rate_limited (retry_after, reset, shape maton or calendly) · server_error · html_502 · unavailable
-    (retry_after) · redirect (location) · cancellation_reason_quirk · drop_before · drop_after · error_after ·
-    reset · truncated_body · malformed_json · wrong_content_type · missing_member (member, item) ·
+    permission_denied, plan (message) · not_found · already_exists (message) · bad_request_without_details ·
+    external_calendar · rate_limited (retry_after, reset, shape maton or calendly) · server_error · html_502 ·
+    unavailable (retry_after) · redirect (location) · cancellation_reason_quirk · drop_before · drop_after ·
+    error_after · reset · truncated_body · malformed_json · wrong_content_type · missing_member (member, item) ·
     extra_member (member, value, item) · enum_value (member, value, item)
 
 Deliveries: `invitee.created`, `invitee.canceled`, `invitee_no_show.created`, `invitee_no_show.deleted`, and

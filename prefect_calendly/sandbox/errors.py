@@ -29,6 +29,7 @@ INVALID = "The supplied parameters are invalid."
 NO_ACCESS = "You do not have permission to access this resource."
 LOW_ROLE = "You do not have permission"
 NOT_IN_ORGANIZATION = "This user is not in your organization"
+EXISTS = "The resource already exists"
 
 
 def invalid(*details: tuple[str, str] | tuple[str, str, str], message: str = INVALID) -> Refusal:
@@ -45,7 +46,7 @@ def not_found() -> Refusal:
     return calendly(404, "Resource Not Found", "The server could not find the requested resource.")
 
 
-def already_exists(message: str = "The resource already exists") -> Refusal:
+def already_exists(message: str = EXISTS) -> Refusal:
     return calendly(409, "Already Exists", message)
 
 

@@ -30,6 +30,7 @@ BEFORE = (
     "permission_denied",
     "plan",
     "not_found",
+    "already_exists",
     "bad_request_without_details",
     "external_calendar",
     "server_error",
@@ -126,6 +127,8 @@ def refusal(fault: Fault) -> Refusal:
             return errors.denied(options.get("message", "Please upgrade your Calendly account to Standard"))
         case "not_found":
             return errors.not_found()
+        case "already_exists":
+            return errors.already_exists(options.get("message", errors.EXISTS))
         case "bad_request_without_details" | "cancellation_reason_quirk":
             return errors.calendly(400, "Invalid Argument", errors.INVALID)
         case "external_calendar":

@@ -62,6 +62,18 @@ def upcoming(api):
             },
         ),
         (
+            "already_exists",
+            {},
+            409,
+            {"title": "Already Exists", "message": "The resource already exists"},
+        ),
+        (
+            "already_exists",
+            {"message": "Hook with this url already exists"},
+            409,
+            {"title": "Already Exists", "message": "Hook with this url already exists"},
+        ),
+        (
             "bad_request_without_details",
             {},
             400,
