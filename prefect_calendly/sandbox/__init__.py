@@ -46,8 +46,8 @@ Control surface (users by URI, identifier or address; event types and organisati
 A fault is `{"kind": ...}` with any of `method`, `route` (a template such as `/scheduled_events/{uuid}`), `path`
 (exact), `times` (1; null: for ever), `skip` (so many matching requests pass first), `every` (each n-th):
 
-    latency (seconds) · unauthorized_gateway · unauthorized_calendly · insufficient_scope (required_scopes) ·
-    permission_denied, plan (message) · not_found · already_exists (message) · bad_request_without_details ·
+    latency (seconds) · unauthorized_gateway, unauthorized_calendly, permission_denied, plan, already_exists
+    (message) · insufficient_scope (required_scopes) · not_found · bad_request_without_details ·
     external_calendar · rate_limited (retry_after, reset, shape maton or calendly) · server_error · html_502 ·
     unavailable (retry_after) · redirect (location) · cancellation_reason_quirk · drop_before · drop_after ·
     error_after · reset · truncated_body · malformed_json · wrong_content_type · missing_member (member, item) ·

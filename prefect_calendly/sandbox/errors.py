@@ -29,7 +29,6 @@ INVALID = "The supplied parameters are invalid."
 NO_ACCESS = "You do not have permission to access this resource."
 LOW_ROLE = "You do not have permission"
 NOT_IN_ORGANIZATION = "This user is not in your organization"
-EXISTS = "The resource already exists"
 
 
 def invalid(*details: tuple[str, str] | tuple[str, str, str], message: str = INVALID) -> Refusal:
@@ -46,12 +45,12 @@ def not_found() -> Refusal:
     return calendly(404, "Resource Not Found", "The server could not find the requested resource.")
 
 
-def already_exists(message: str = EXISTS) -> Refusal:
+def already_exists(message: str = "The resource already exists") -> Refusal:
     return calendly(409, "Already Exists", message)
 
 
-def unauthenticated() -> Refusal:
-    return calendly(401, "Unauthenticated", "The access token is invalid")
+def unauthenticated(message: str = "The access token is invalid") -> Refusal:
+    return calendly(401, "Unauthenticated", message)
 
 
 def server_error() -> Refusal:
@@ -62,9 +61,9 @@ def server_error() -> Refusal:
     )
 
 
-def bad_key() -> Refusal:
+def bad_key(message: str = "Invalid or missing API key") -> Refusal:
     """The shape of the gateway's key check."""
-    return Refusal(401, {"error": {"message": "Invalid or missing API key"}})
+    return Refusal(401, {"error": {"message": message}})
 
 
 def unknown_route() -> Refusal:

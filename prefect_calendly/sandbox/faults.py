@@ -109,11 +109,12 @@ def pick(faults: list[Fault], method: str, template: str, path: str, body: Any) 
 def refusal(fault: Fault) -> Refusal:
     """What a fault answers instead of the real thing; nothing where it ends the connection."""
     options = fault.options
+    words = {name: value for name, value in options.items() if name == "message"}
     match fault.kind:
         case "unauthorized_gateway":
-            return errors.bad_key()
+            return errors.bad_key(**words)
         case "unauthorized_calendly":
-            return errors.unauthenticated()
+            return errors.unauthenticated(**words)
         case "insufficient_scope":
             return errors.calendly(
                 403,
@@ -122,13 +123,13 @@ def refusal(fault: Fault) -> Refusal:
                 required_scopes=options.get("required_scopes", ["scheduled_events:read"]),
             )
         case "permission_denied":
-            return errors.denied(options.get("message", errors.NO_ACCESS))
+            return errors.denied(**words)
         case "plan":
             return errors.denied(options.get("message", "Please upgrade your Calendly account to Standard"))
         case "not_found":
             return errors.not_found()
         case "already_exists":
-            return errors.already_exists(options.get("message", errors.EXISTS))
+            return errors.already_exists(**words)
         case "bad_request_without_details" | "cancellation_reason_quirk":
             return errors.calendly(400, "Invalid Argument", errors.INVALID)
         case "external_calendar":

@@ -21,6 +21,8 @@ def upcoming(api):
             401,
             {"title": "Unauthenticated", "message": "The access token is invalid"},
         ),
+        ("unauthorized_gateway", {"message": "No key x"}, 401, {"error": {"message": "No key x"}}),
+        ("unauthorized_calendly", {"message": "Gone"}, 401, {"title": "Unauthenticated", "message": "Gone"}),
         (
             "insufficient_scope",
             {"required_scopes": ["users:read"]},
