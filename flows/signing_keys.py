@@ -126,6 +126,7 @@ async def load(block: str) -> KeyRing | None:
         return KeyRing.parse(found.data.get("value"))
     except ValueError as error:
         problem = str(error) if type(error) is ValueError else problem
+    del found  # nor may a traceback with variables hold anything of it
     raise ValueError(f"signing_key_block: of the Secret block {block!r}: {problem}")
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from prefect_calendly.errors import (
     AuthenticationError,
@@ -306,7 +306,7 @@ class CalendlyClient:
             path: Native Calendly path, such as `/users/me`.
             params: Query parameters: strings, numbers, booleans, aware datetimes, models with a URI, or a list of
                 those for a repeated parameter; None values are left out.
-            json: Body, for writes.
+            json: Body, for writes; a SecretStr in an object is sent in clear, and shown nowhere.
             host: Which of the two configured hosts.
 
         Returns:
@@ -363,32 +363,33 @@ class CalendlyClient:
                 meter.requests += 1
                 meter.repeats += repeat
             answer: httpx.Response | None = None
+            problem: CalendlyError | ValueError | None = None
             sending = _sending.set(True)
             try:
                 async with asyncio.timeout(self._longest_seconds):
                     answer = await self._answer(method, url, path, query, json)
             except TimeoutError:
-                raise NetworkError(
+                problem = NetworkError(
                     f"No whole answer came from {urlsplit(url).netloc} within {self._longest_seconds:g} s",
                     maybe_sent=True,
                     method=method,
                     path=path,
-                ) from None
+                )
             except httpx.TransportError as error:
                 never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-                raise NetworkError(
+                problem = NetworkError(
                     f"{'No connection to' if never_sent else 'The connection broke to'} {urlsplit(url).netloc} "
                     f"({type(error).__name__})",
                     maybe_sent=not never_sent,
                     method=method,
                     path=path,
-                ) from None
+                )
             except httpx.DecodingError as error:
-                raise InvalidAnswerError(
+                problem = InvalidAnswerError(
                     f"The answer could not be decoded ({type(error).__name__})", method=method, path=path
-                ) from None
+                )
             except httpx.InvalidURL:
-                raise ValueError(f"the parameters of {method} {path} make no URL: they are too long") from None
+                problem = ValueError(f"the parameters of {method} {path} make no URL: they are too long")
             finally:
                 _sending.reset(sending)
                 of_window = answer if host == "gateway" and not _books(method, path) else None
@@ -396,13 +397,20 @@ class CalendlyClient:
                 self._limiter.quota.answered(remaining, _number(of_window, "X-RateLimit-Reset"))
                 for meter in _meters.get():
                     meter.answered(limit, remaining)
-        return self._read(answer, method, path)
+        # Only here: an error that was chained to httpx's would lead whoever inspects it to what was sent, the key too.
+        if problem is not None:
+            raise problem
+        assert answer is not None  # noqa: S101  (or there was a problem)
+        return self._read(answer, method, path, json)
 
     async def _answer(
         self, method: Method, url: str, path: str, query: dict[str, str | list[str]], json: Any
     ) -> httpx.Response:
         """Send a request and read its answer, but no more of it than any answer has."""
-        async with self._http.stream(method, url, params=query, json=json) as answer:
+        # In two steps: a request shows nothing of its body in a traceback with variables, arguments of a call would.
+        request = self._http.build_request(method, url, params=query, json=_in_clear(json))
+        answer = await self._http.send(request, stream=True)
+        try:
             content = bytearray()
             async for part in answer.aiter_bytes():
                 content += part
@@ -410,11 +418,13 @@ class CalendlyClient:
                     raise InvalidAnswerError(
                         f"The answer has more than {_MOST_BYTES // 1024**2} MiB", method=method, path=path
                     )
+        finally:
+            await answer.aclose()
         answer.stream = httpx.ByteStream(b"")  # it holds the answer, which holds it
         headers = [(name, value) for name, value in answer.headers.multi_items() if name not in _OF_THE_WIRE]
         return httpx.Response(answer.status_code, headers=headers, content=bytes(content))
 
-    def _read(self, answer: httpx.Response, method: Method, path: str) -> Any:
+    def _read(self, answer: httpx.Response, method: Method, path: str, sent: Any) -> Any:
         request_id = answer.headers.get("X-Request-Id")
         if answer.status_code >= 300:
             retry_after = None
@@ -422,7 +432,7 @@ class CalendlyClient:
                 retry_after = self._hold_back(answer, books=_books(method, path))
             raise error_for_answer(
                 answer.status_code,
-                answer.content.replace(self._key, b"***"),  # some servers repeat a key that they refuse
+                self._masked(answer.content, sent),
                 method=method,
                 path=path,
                 request_id=request_id,
@@ -440,6 +450,12 @@ class CalendlyClient:
                 path=path,
                 request_id=request_id,
             ) from None
+
+    def _masked(self, content: bytes, sent: Any) -> bytes:
+        """An answer without the key and what was masked in the request: some servers repeat what they refuse."""
+        for secret in (self._key, *_secrets_of(sent)):
+            content = content.replace(secret, b"***")
+        return content
 
     def _hold_back(self, answer: httpx.Response, *, books: bool) -> float:
         """After a 429: let every caller of this account wait for as long as the server says."""
@@ -810,6 +826,19 @@ def _query_value(name: str, value: Any) -> str | list[str]:
     if isinstance(value, HasUri):
         return value.uri
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _in_clear(json: Any) -> Any:
+    """A body as it is sent: without the masks of its members."""
+    if not isinstance(json, dict):
+        return json
+    return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in json.items()}
+
+
+def _secrets_of(json: Any) -> list[bytes]:
+    """What is masked in a body."""
+    values = json.values() if isinstance(json, dict) else ()
+    return [value.get_secret_value().encode() for value in values if isinstance(value, SecretStr) and value]
 
 
 def _books(method: Method, path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -223,9 +223,9 @@ async def acreate_webhook_subscription(
     """
     owner = _owner(organization, scope, user, group)
     names = checked_events(events, scope)
-    body = {"url": checked_callback_url(url), "events": names, "scope": scope, **owner}
+    body: dict[str, Any] = {"url": checked_callback_url(url), "events": names, "scope": scope, **owner}
     if signing_key:
-        body["signing_key"] = signing_key.get_secret_value() if isinstance(signing_key, SecretStr) else signing_key
+        body["signing_key"] = SecretStr(signing_key) if isinstance(signing_key, str) else signing_key
 
     async def create() -> WebhookSubscription:
         return await client.resource("/webhook_subscriptions", WebhookSubscription, method="POST", json=body)

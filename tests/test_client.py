@@ -8,6 +8,7 @@ import collections
 import contextlib
 import gc
 import gzip
+import json
 import logging
 import math
 import random
@@ -22,7 +23,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from prefect_calendly import errors
 from prefect_calendly.client import (
@@ -712,6 +713,25 @@ def test_a_key_that_the_server_repeats_is_in_no_error(
     shown = "".join([str(error), repr(error), *traceback.format_exception(error), repr(vars(error))])
     assert REPEATED not in shown
     assert error.status == status
+
+
+async def test_a_masked_member_of_a_body_is_sent_in_clear_and_repeated_by_no_error() -> None:
+    server = Server(httpx.Response(400, json={"title": "Invalid Argument", "message": f"{REPEATED} is no key"}))
+    async with client_of(server) as client:
+        for empty in ("", REPEATED):
+            with pytest.raises(errors.BadRequestError) as caught:
+                await client.request("POST", "/x", json={"key": SecretStr(empty), "url": "https://x.example"})
+            assert json.loads(server.requests[-1].content) == {"key": empty, "url": "https://x.example"}
+    assert str(caught.value).startswith("Invalid Argument: *** is no key (400 POST /x)")
+
+
+@pytest.mark.parametrize("kind", [httpx.WriteTimeout, httpx.ConnectError, httpx.DecodingError, httpx.InvalidURL])
+async def test_an_error_leads_to_nothing_that_was_sent(kind: type[Exception]) -> None:
+    """A report that follows the chain, as debuggers do, would come to the variables of httpx."""
+    async with client_of(Server(kind("broken"))) as client:
+        with pytest.raises((errors.CalendlyError, ValueError)) as caught:
+            await client.request("POST", "/x", json={"key": SecretStr(REPEATED)})
+    assert caught.value.__context__ is caught.value.__cause__ is None
 
 
 async def test_no_address_gets_into_the_log_by_way_of_httpx(caplog: pytest.LogCaptureFixture) -> None:
