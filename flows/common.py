@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -38,6 +40,30 @@ class _WithoutParameters(logging.Filter):
 
 
 logging.getLogger("prefect.flows").addFilter(_WithoutParameters())
+
+
+_urls_unlogged: ContextVar[bool] = ContextVar("calendly_urls_unlogged", default=False)
+
+
+class _WithoutUrls(logging.Filter):
+    """httpx logs every URL at INFO, urllib3 at DEBUG: some are secrets."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _urls_unlogged.get()
+
+
+for _logger in ("httpx", "urllib3.connectionpool"):
+    logging.getLogger(_logger).addFilter(_WithoutUrls())
+
+
+@contextlib.contextmanager
+def urls_unlogged() -> Iterator[None]:
+    """Keep HTTP clients from logging the URLs that they call inside the block."""
+    token = _urls_unlogged.set(True)
+    try:
+        yield
+    finally:
+        _urls_unlogged.reset(token)
 
 
 class Parameters(BaseModel):

@@ -15,7 +15,7 @@ from prefect.blocks.core import Block, UnknownBlockType
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLOUD_UI_URL, PREFECT_UI_URL
 
-from flows.common import cell
+from flows.common import cell, urls_unlogged
 from prefect_calendly.errors import mask
 
 FAILED_KEY: Final = "failed-notification"
@@ -79,11 +79,11 @@ async def notify(reference: str | None, subject: str, body: str, flow_run_id: UU
     try:
         block: Any = await _notifier(reference)
         async with asyncio.timeout(_LONGEST_SECONDS):
-            with block.raise_on_failure():
+            with block.raise_on_failure(), urls_unlogged():  # a webhook's URL is a secret
                 sent = getattr(block, "anotify", None)  # newer blocks have both; `notify` alone is async
                 await (sent or block.notify)(f"{body}\n{page}" if page else body, subject)
     except Exception as error:  # whatever a notifier does, the work itself is done
-        # Not the error's own text: a webhook's URL is a secret, and libraries like to quote it.
+        # Not the error's own text: libraries like to quote the URL.
         problem = f"The notification through {reference} failed ({type(error).__name__})."
         get_run_logger().warning("%s The flow itself goes on.", problem)
         with contextlib.suppress(Exception):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
 import httpx
 from pydantic import SecretStr
 
+from flows.common import urls_unlogged
 from prefect_calendly.errors import CalendlyError
 from prefect_calendly.webhooks.deliveries import PING
 from prefect_calendly.webhooks.signature import HEADER, sign
@@ -33,19 +32,6 @@ class ReceiverUnreachableError(CalendlyError):
     )
 
 
-_proving: ContextVar[bool] = ContextVar("calendly_proving", default=False)
-
-
-class _Quiet(logging.Filter):
-    """httpx logs every URL at INFO: this one may hold a secret."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not _proving.get()
-
-
-logging.getLogger("httpx").addFilter(_Quiet())
-
-
 async def prove(url: str, shown: str, key: SecretStr) -> None:
     """Make sure that the receiver at a URL answers to a ping that is signed with a key.
 
@@ -60,16 +46,13 @@ async def prove(url: str, shown: str, key: SecretStr) -> None:
         ReceiverUnreachableError: It does not, after some seconds.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    token = _proving.set(True)
-    try:
+    with urls_unlogged():
         async with httpx.AsyncClient(timeout=_ANSWER_SECONDS, follow_redirects=False) as http:
             while (problem := await _ping(http, url, key)) is not None:
                 words, passing = problem
                 if not passing or time.monotonic() > deadline:
                     raise ReceiverUnreachableError(f"The receiver at {shown} {words}: nothing was subscribed")
                 await asyncio.sleep(_PAUSE_SECONDS)
-    finally:
-        _proving.reset(token)
 
 
 async def _ping(http: httpx.AsyncClient, url: str, key: SecretStr) -> tuple[str, bool] | None:
