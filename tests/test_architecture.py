@@ -1,12 +1,15 @@
 """What the design promises about who imports whom, and what is in the package."""
 
 import ast
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 import prefect_calendly
+from tests.support import ROOT
 
 PACKAGE = Path(prefect_calendly.__file__).parent
 WITHOUT_PREFECT = ["client", "errors", "identifiers", "pace", "resource", "sync"]
@@ -51,3 +54,52 @@ def test_prefect_finds_the_collection_and_type_checkers_the_types() -> None:
     (found,) = entry_points(group="prefect.collections", name="prefect_calendly")
     assert found.load().CalendlyCredentials is prefect_calendly.CalendlyCredentials
     assert (PACKAGE / "py.typed").exists()
+
+
+# What the linter must find in our code, each by its rule.
+FORBIDDEN = {
+    "httpx.get('https://x.example', verify=False, timeout=1)": "S501",
+    "httpx.AsyncClient(verify=False)": "S501",
+    "ssl._create_unverified_context()": "S323",
+    "subprocess.run(f'ls {name}', shell=True)": "S602",
+    "os.system(name)": "S605",
+    "os.popen(name)": "S605",
+    "eval(name)": "S307",
+    "pickle.loads(name)": "S301",
+    "yaml.load(name)": "S506",
+    "token = 'b7e1c0'": "S105",
+}
+
+
+def rules_that_find(code: str, path: str) -> set[str]:
+    command = [sys.executable, "-m", "ruff", "check", "--output-format", "concise"]
+    done = subprocess.run(
+        [*command, "--stdin-filename", path, "-"], input=code, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return {line.split()[1] for line in done.stdout.splitlines() if line.startswith(path)}
+
+
+@pytest.mark.parametrize("folder", ["prefect_calendly", "prefect_calendly/sandbox", "flows", "deployments"])
+def test_the_linter_lets_no_shell_and_no_unchecked_certificate_pass(folder: str) -> None:
+    modules = "import os\nimport pickle\nimport ssl\nimport subprocess\n\nimport httpx\nimport yaml\n\nname = input()\n"
+    found = rules_that_find(modules + "\n".join(FORBIDDEN), f"{folder}/planted.py")
+    assert found >= set(FORBIDDEN.values())
+
+
+def test_nobody_excuses_a_line_from_these_rules_tests_neither() -> None:
+    rules = "S323,S501,S602,S604,S605"
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--ignore-noqa",
+        "--no-cache",
+        "--select",
+        rules,
+        ".",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

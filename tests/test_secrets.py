@@ -80,6 +80,8 @@ PLACES = (
     *("tracebacks", "variables in tracebacks", "variables in hidden tracebacks", "errors shown", "pickled errors"),
 )
 VARIABLES = ("variables in tracebacks", "variables in hidden tracebacks")
+# rich and a debugger look at everything, what is deprecated too.
+pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 every_place = pytest.mark.parametrize("place", PLACES)
 
 
