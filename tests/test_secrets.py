@@ -301,19 +301,16 @@ class Runs:
         token = self.left.hidden["session URL"]
         words = f"No {KEY} for {PERSON}@leaks.example; see https://connect.maton.ai/?session_token={token}"
         digest = lambda: availability_digest(self.credentials, self.request)  # noqa: E731
-        for kind in ("unauthorized_gateway", "unauthorized_calendly", "plan"):
-            self.sandbox.fault(kind, times=None, message=words)
+        for kind in ("unauthorized_gateway", "unauthorized_calendly"):
+            self.sandbox.fault(kind, message=words)
             await self.fails(digest, CalendlyError)
         refused = credentials_for(self.sandbox, api_key=REFUSED_KEY)
         await self.fails(lambda: availability_digest(refused, self.request), CalendlyError)
-        for kind in ("html_502", "server_error", "drop_after", "truncated_body", "malformed_json", "redirect"):
+        for kind in ("html_502", "server_error", "drop_after", "malformed_json"):
             self.sandbox.fault(kind, times=None)
             await self.fails(digest, CalendlyError)
         self.sandbox.fault("missing_member", member="uri", route="/users/me", times=None)
         await self.fails(digest, CalendlyError)
-        self.sandbox.fault("latency", seconds=2, times=None)
-        hurried = credentials_for(self.sandbox, timeout_seconds=0.05)
-        await self.fails(lambda: availability_digest(hurried, self.request), CalendlyError)
         invitee = self.book(PERSON)
         self.sandbox.fault("server_error", method="POST", times=None)
         await self.fails(lambda: cancel_blocked_domains(self.credentials, self.policy, dry_run=False), Exception)
