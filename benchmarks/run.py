@@ -9,34 +9,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
 
-from benchmarks.claims import Claim
+import psutil
+
+from benchmarks.claims import Claim, table
+from benchmarks.load import load
+from benchmarks.stack import KEY, sandbox
 from benchmarks.webhooks import webhooks
-
-KEY = "sandbox-key"
-
-
-@contextlib.contextmanager
-def sandbox(**options: object) -> Iterator[str]:
-    """Run a sandbox gateway in a process of its own; yield its URL."""
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "prefect_calendly.sandbox", f"--api-key={KEY}", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.wait()
 
 
 async def _uuids(url: str, wanted: int) -> list[str]:
@@ -93,8 +80,8 @@ def client_against_httpx(rounds: int) -> Claim:
             seconds.append(taken)
     ratios, seconds = ratios[1:], seconds[1:]  # the first round warms up
     floor, mine = (statistics.median(pair[index] for pair in seconds) for index in (0, 1))
-    detail = f"httpx {floor:.2f} s, ours {mine:.2f} s for 600 requests, median of {rounds}"
-    return Claim("client / bare httpx, 600 requests at 50 ms", statistics.median(ratios), "times", 1.15, True, detail)
+    name, detail = "client / httpx, 600 requests at 50 ms", f"median of {rounds}"
+    return Claim(name, f"{mine:.2f} s", f"{floor:.2f} s", statistics.median(ratios), "times", 1.15, True, detail)
 
 
 def pace(requests: int) -> Claim:
@@ -115,7 +102,8 @@ def pace(requests: int) -> Claim:
     share = (requests - 1) / taken / 10  # the first one goes at once
     if refused:
         share = 0.0
-    return Claim("share of 10 requests/s used, without a 429", share, "", 0.95, False, f"{requests} in {taken:.1f} s")
+    name, detail = "share of 10 requests/s used, without a 429", f"{requests} in {taken:.1f} s"
+    return Claim(name, f"{10 * share:.2f} /s", "10 /s", share, "times", 0.95, False, detail)
 
 
 def memory() -> Claim:
@@ -148,21 +136,23 @@ asyncio.run(main())
         taken = time.perf_counter() - began
     count, growth = done.stdout.split()
     assert int(count) >= 100_000, count
-    return Claim("peak memory growth, 100,000 events", float(growth), "MB", 50, True, f"{count} in {taken:.0f} s")
+    name, detail = "memory growth, 100,000 events streamed", f"{count} in {taken:.0f} s"
+    return Claim(name, f"{float(growth):.1f} MB", "0 MB", float(growth), "MB", 50, True, detail)
 
 
 def import_cost(rounds: int) -> Claim:
     """`import prefect_calendly` against `import prefect`, each in a fresh process."""
-    differences = []
+    seconds = []
     for _ in range(rounds + 1):
         taken = [
             _timed(lambda module=module: subprocess.run([sys.executable, "-c", f"import {module}"], check=True))
             for module in ("prefect", "prefect_calendly")
         ]
-        differences.append(taken[1] - taken[0])
-    differences = differences[1:]
-    detail = f"median of {rounds}"
-    return Claim("import beyond import prefect", statistics.median(differences), "s", 0.25, True, detail)
+        seconds.append(taken)
+    seconds = seconds[1:]
+    beyond = statistics.median(ours - its for its, ours in seconds)
+    its, ours = (f"{statistics.median(pair[index] for pair in seconds):.2f} s" for index in (0, 1))
+    return Claim("import beyond import prefect", ours, its, beyond, "s", 0.25, True, f"median of {rounds}")
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -172,6 +162,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Iterable[Claim]]] = {
+    "load": lambda options: load(options.rounds),
     "client": lambda options: [client_against_httpx(options.rounds)],
     "pace": lambda options: [pace(200)],
     "memory": lambda options: [memory()],
@@ -189,12 +180,22 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"there is no {', '.join(sorted(unknown))}; give some of {', '.join(GROUPS)}")
-    met = True
+    claims = []
     for name in options.groups or GROUPS:
         for claim in GROUPS[name](options):
             print(claim, flush=True)
-            met &= claim.met
-    return 0 if met else 1
+            claims.append(claim)
+    print(f"\n{table(claims)}\n\n{machine()}")
+    return 0 if all(claim.met for claim in claims) else 1
+
+
+def machine() -> str:
+    """Return what it was measured on."""
+    memory = psutil.virtual_memory().total / 1024**3
+    versions = ", ".join(f"{name} {version(name)}" for name in ("prefect", "httpx", "pydantic"))
+    return (
+        f"{os.cpu_count()} CPUs ({platform.machine()}), {memory:.0f} GB; Python {platform.python_version()}, {versions}"
+    )
 
 
 if __name__ == "__main__":

@@ -127,16 +127,15 @@ def _claims(servers: _Servers, rounds: int, deliveries: int) -> Iterator[Claim]:
         servers.settle()
     loads = {name: its[1:] for name, its in loads.items()}  # the first round warms up
     for what, figure, unit, at_most, bounds in (
-        ("deliveries/s", lambda load: load.per_second, "/s", False, (0.05, 0.12)),
+        ("deliveries/s", lambda load: load.per_second, " /s", False, (0.05, 0.12)),
         ("p99 of the answer", lambda load: load.p99 * 1000, " ms", True, (40, 20)),
     ):
         figures = {name: [figure(load) for load in its] for name, its in loads.items()}
-        detail = ", ".join(f"{name} {statistics.median(its):.0f}" for name, its in figures.items())
+        medians = {name: f"{statistics.median(its):.0f}{unit}" for name, its in figures.items()}
         for other, bound in zip(OTHERS, bounds, strict=True):
             ratio = statistics.median(mine / its for mine, its in zip(figures["receiver"], figures[other], strict=True))
-            yield Claim(
-                f"{what} / {OTHERS[other]}", ratio, "times", bound, at_most, f"{detail}{unit}, median of {rounds}"
-            )
+            name, detail = f"{what} / {OTHERS[other]}", f"median of {rounds}"
+            yield Claim(name, medians["receiver"], medians[other], ratio, "times", bound, at_most, detail)
     yield _memory(servers, deliveries)
 
 
@@ -150,8 +149,10 @@ def _memory(servers: _Servers, deliveries: int) -> Claim:
         servers.load("receiver", tenth)
         in_use.append(receiver.memory_info().rss / 1024**2)
     taken = time.monotonic() - began
-    detail = f"{10 * tenth} in {taken:.0f} s; {in_use[0]:.0f} MB after {tenth}, then at most {max(in_use[1:]):.0f}"
-    return Claim("receiver's memory growth", max(in_use[1:]) - in_use[0], "MB", 15, True, detail)
+    most, first = max(in_use[1:]), in_use[0]
+    detail = f"{10 * tenth} in {taken:.0f} s; the floor is what it had after {tenth}"
+    name = "receiver's memory growth"
+    return Claim(name, f"{most:.0f} MB", f"{first:.0f} MB", most - first, "MB", 15, True, detail)
 
 
 async def _load(port: int, key: str, deliveries: int) -> Load:

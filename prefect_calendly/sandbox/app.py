@@ -10,6 +10,7 @@ import json
 import secrets
 import socket
 import struct
+import time
 from collections import Counter
 from typing import Any
 from urllib.parse import parse_qsl
@@ -43,6 +44,19 @@ class Stats:
         self.faults: Counter[str] = Counter()
         self.unknown: dict[str, None] = {}  # an ordered set
         self.in_flight = self.max_in_flight = 0
+        self._first: float | None = None
+        self._last = 0.0
+
+    def begin(self) -> None:
+        """A request has come."""
+        self._first = time.monotonic() if self._first is None else self._first
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+
+    def end(self) -> None:
+        """It was answered."""
+        self._last = time.monotonic()
+        self.in_flight -= 1
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -50,6 +64,7 @@ class Stats:
             "by_route": dict(self.by_route),
             "by_status": dict(self.by_status),
             "max_in_flight": self.max_in_flight,
+            "seconds": max(0.0, self._last - (self._first or self._last)),
             "unknown_parameters": list(self.unknown),
             "writes": dict(self.writes),
             "faults": dict(self.faults),
@@ -93,8 +108,7 @@ class App:
             await self._control(scope, receive, send)
             return
         stats = self.stats  # a request that outlives a reset does not count in the new figures
-        stats.in_flight += 1
-        stats.max_in_flight = max(stats.max_in_flight, stats.in_flight)
+        stats.begin()
         try:
             body = b""
             while True:
@@ -105,7 +119,7 @@ class App:
             answer, hits = self._answer(scope["method"], path, scope, body)
             await self._deliver(answer, hits, scope, receive, send)
         finally:
-            stats.in_flight -= 1
+            stats.end()
 
     # What the answer is
 

@@ -69,6 +69,15 @@ def test_the_highest_number_in_flight(api):
     assert api.sandbox.stats()["max_in_flight"] == 5
 
 
+def test_the_time_from_the_first_request_to_the_last_answer(api):
+    api.sandbox.reset_stats()
+    assert api.sandbox.stats()["seconds"] == 0
+    api.sandbox.fault("latency", seconds=0.2, times=None)
+    api.get("/users/me")
+    api.get("/users/me")
+    assert api.sandbox.stats()["seconds"] >= 0.4
+
+
 def test_reset_goes_back_to_the_seeded_world(api):
     before = api.sandbox.state(full=True)
     uri = api.sandbox.add_event("2025-04-01T14:00:00Z")

@@ -1,0 +1,64 @@
+"""What the benchmarks run on, each in a process of its own: sandbox gateway, Prefect server, and the jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deployments.processes import MARK, end_all, free_port
+from deployments.storm_test import Processes
+from flows.local import own_environment
+
+KEY = "sandbox-key"
+ROOT = Path(__file__).parent.parent
+
+
+@contextlib.contextmanager
+def sandbox(**options: object) -> Iterator[str]:
+    """Run a sandbox gateway in a process of its own; yield its URL."""
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect_calendly.sandbox", f"--api-key={KEY}", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().removeprefix("listening on ").strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def prefect_server() -> Iterator[dict[str, str]]:
+    """Run a Prefect server with SQLite and a home of its own; yield the environment for processes that use it."""
+    with tempfile.TemporaryDirectory(prefix="calendly-bench-") as folder:
+        home, port = Path(folder), free_port()
+        environment = own_environment(
+            home,
+            **{MARK: str(home)},
+            PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+            PREFECT_SERVER_API_PORT=str(port),
+        )
+        try:
+            command = ["-m", "prefect", "server", "start"]
+            Processes(home).start("prefect", command, environment, f"http://127.0.0.1:{port}/api/health")
+            yield environment
+        finally:
+            end_all(home)
+
+
+def job(name: str, *arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """Run one of `benchmarks.jobs` in a fresh process, as a worker would; return what it says."""
+    command = [sys.executable, "-m", "benchmarks.jobs", name, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{name} has failed:\n{done.stderr}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
