@@ -61,6 +61,7 @@ from prefect_calendly.invitees import Invitee, alist_invitees, alist_invitees_of
 from prefect_calendly.organizations import alist_memberships
 from prefect_calendly.scheduled_events import (
     LONGEST_REASON,
+    EventMembership,
     ScheduledEvent,
     acancel_scheduled_event,
     aget_scheduled_event,
@@ -75,8 +76,10 @@ PLAN_KEY: Final = "plan"
 """Of the plan that a run remembers while it waits for a person."""
 _ASKED_KEY: Final = "asked"
 
-# So many events' invitees are in memory at once; a run with fewer has one such task.
+# So many events' invitees are in memory at once; a run with fewer has one such task. A run with very many has no more
+# tasks than a person can look through, each of them larger.
 _EVENTS_PER_TASK: Final = 1_000
+_MOST_TASKS: Final = 50
 # A summary is read on a phone; the table has all of them.
 _MOST_PROBLEMS_IN_SUMMARY: Final = 10
 _MOST_EVENTS_IN_SUMMARY: Final = 50
@@ -382,6 +385,58 @@ class CancelOutcome:
 
     def __str__(self) -> str:
         return f"{self.result}: {self.detail}" if self.detail else self.result
+
+
+@endpoint_task("List scheduled events")
+async def list_active_events(
+    client: CalendlyClient, owner: Mapping[str, str], since: datetime, until: datetime
+) -> list[ScheduledEvent]:
+    """Return the active events of an owner, such as `{"user": uri}`, that begin within some time; in brief.
+
+    Source: `GET /scheduled_events`.
+    """
+    listed = stream(alist_scheduled_events)(
+        client,
+        user=owner.get("user"),
+        organization=owner.get("organization"),
+        status="active",
+        min_start_time=since,
+        max_start_time=until,
+        sort="start_time:asc",
+    )
+    shared: dict[Any, Any] = {}
+    # A page that shifts while it is read can repeat an event.
+    return list({event.uri: in_brief(event, shared) async for event in listed}.values())
+
+
+_KEPT: Final = {
+    *("uri", "status", "start_time", "end_time", "created_at", "updated_at"),
+    *("invitees_counter", "event_memberships", "event_guests"),
+}
+
+
+def in_brief(event: ScheduledEvent, shared: dict[Any, Any]) -> ScheduledEvent:
+    """Return an event with what decisions need: all of an organisation's are in memory at once.
+
+    Args:
+        event: The event; of its hosts, only who they are is kept.
+        shared: What many events have in common, and need not hold each.
+    """
+    hosts = tuple(membership.user for membership in event.event_memberships)
+    if hosts not in shared:
+        shared[hosts] = tuple(EventMembership(user=host) for host in hosts)
+    return ScheduledEvent.model_construct(
+        _KEPT,  # one set for all: a set of its own would be most of an event
+        uri=event.uri,
+        status=shared.setdefault(event.status, event.status),
+        start_time=event.start_time,
+        end_time=event.end_time,
+        created_at=event.created_at,
+        updated_at=event.updated_at,
+        invitees_counter=shared.setdefault(event.invitees_counter, event.invitees_counter),
+        event_memberships=shared[hosts],
+        event_guests=event.event_guests,
+    )
 
 
 @endpoint_task("Cancel scheduled events", writes=True)
@@ -799,27 +854,19 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
     own_domains, zones = await own_domains_and_zones(credentials, user, policy.scope)
     warnings = own_domain_warnings(policy, own_domains)
     began = time.monotonic()
-    listed = await alist_scheduled_events(
-        credentials,
-        user=None if whole else user.uri,
-        organization=user.current_organization if whole else None,
-        status="active",
-        min_start_time=since,
-        max_start_time=end,
-        sort="start_time:asc",
-    )
-    # A page that shifts while it is read can repeat an event.
-    events = list({event.uri: event for event in listed}.values())
-    listed_seconds = time.monotonic() - began
     whose = user.current_organization if whole else user.uri
+    owner = {"organization" if whole else "user": whose}
+    events = await list_active_events(credentials, owner, since, end)
+    listed_seconds = time.monotonic() - began
     cursor = cursor_name("harmless", credentials.gateway_url, whose, *_what_decides(policy, own_domains))
     known = await _known(cursor)
     unknown = to_read(events, known, now, timedelta(hours=policy.full_scan_hours))
     decisions: list[Decision] = []
     reading = f"Reading the invitees of {counted(len(unknown), 'event')}"
+    per_task = max(_EVENTS_PER_TASK, -(-len(unknown) // _MOST_TASKS))
     async with progress(PROGRESS_KEY, reading, meter, len(unknown)):
-        for first in range(0, len(unknown), _EVENTS_PER_TASK):
-            some = unknown[first : first + _EVENTS_PER_TASK]
+        for first in range(0, len(unknown), per_task):
+            some = unknown[first : first + per_task]
             # uuids, not models: Prefect walks through all arguments of a task.
             found = await alist_invitees_of_events(credentials, [event.uri for event in some], status="active")
             for event, its in zip(some, found, strict=True):

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,13 +34,15 @@ from flows.cancel_blocked_domains import (
     cancel_blocked_domains,
     cancel_events,
     decide,
+    in_brief,
     own_domain_warnings,
 )
+from flows.changes import is_shared, mark_of_change
 from flows.notifications import FAILED_KEY
-from prefect_calendly import CalendlyCredentials
-from prefect_calendly.endpoints import on_client
+from prefect_calendly import CalendlyClient, CalendlyCredentials
+from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, stream
 from prefect_calendly.errors import GatewayKeyError, RoleRequiredError, ServerError
-from prefect_calendly.invitees import Invitee
+from prefect_calendly.invitees import EventInvitees, Invitee, alist_invitees_of_events
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent, alist_scheduled_events
 from tests.conftest import credentials_for
@@ -472,8 +474,11 @@ async def test_a_listing_that_repeats_an_event_counts_and_cancels_it_once(
 ) -> None:
     add_booking(sandbox, BAD)
 
-    async def twice(*arguments: Any, **filters: Any) -> list[Any]:
-        return 2 * await alist_scheduled_events(*arguments, **filters)
+    @listing_task("List scheduled events twice")
+    async def twice(client: CalendlyClient, **filters: Any) -> AsyncIterator[ScheduledEvent]:
+        for _ in range(2):
+            async for event in stream(alist_scheduled_events)(client, **filters):
+                yield event
 
     monkeypatch.setattr(module, "alist_scheduled_events", twice)
     report = await cancel_blocked_domains(credentials, everything(max_cancellations=1_000), dry_run=False)
@@ -791,6 +796,43 @@ async def test_many_events_are_read_part_by_part(
     assert [getattr(parts, name) for name in counts] == [getattr(whole, name) for name in counts]
 
 
+@through_prefect
+async def test_a_run_has_no_more_tasks_than_a_person_can_look_through(
+    credentials: CalendlyCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_EVENTS_PER_TASK", 1)
+    monkeypatch.setattr(module, "_MOST_TASKS", 3)
+    parts: list[int] = []
+
+    @endpoint_task("List the invitees of events")
+    async def counted(client: CalendlyClient, events: list[str], *, status: Any) -> list[EventInvitees]:
+        parts.append(len(events))
+        return await on_client(alist_invitees_of_events)(client, events, status=status)
+
+    monkeypatch.setattr(module, "alist_invitees_of_events", counted)
+    report = await cancel_blocked_domains(credentials, everything())
+    assert len(parts) == 3
+    assert sum(parts) == report.events_checked
+
+
+async def test_an_event_in_brief_decides_and_compares_as_the_whole_one(
+    sandbox: Sandbox, credentials: CalendlyCredentials
+) -> None:
+    shared: dict[Any, Any] = {}
+    async with credentials.get_client() as client:
+        listing = stream(alist_scheduled_events)(client, organization=ORGANIZATION, status="active")
+        pairs = [(event, in_brief(event, shared)) async for event in listing]
+    policy, zones = policy_of("blocked.example"), {ALICE: "Europe/Berlin"}
+    assert len({event.event_guests for event, _ in pairs}) > 1
+    for whole, brief in pairs:
+        assert decide(brief, [], policy, (), zones) == decide(whole, [], policy, (), zones)
+        assert mark_of_change(brief) == mark_of_change(whole)
+        assert is_shared(brief) == is_shared(whole)
+        assert (brief.created_at, brief.end_time) == (whole.created_at, whole.end_time)
+    counters = {event.invitees_counter for event, _ in pairs}
+    assert len({id(brief.invitees_counter) for _, brief in pairs}) == len(counters) < len(pairs)
+
+
 async def test_a_message_goes_out_when_something_is_to_be_cancelled_or_fails_and_only_then(
     sandbox: Sandbox, credentials: CalendlyCredentials, recorder: list[tuple[str | None, str]]
 ) -> None:
@@ -858,7 +900,7 @@ async def test_whoever_may_not_see_the_organisation_is_told_so_and_nothing_happe
 async def test_a_listing_that_fails_cancels_nothing(
     sandbox: Sandbox, credentials: CalendlyCredentials, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "alist_scheduled_events", module.alist_scheduled_events.with_options(retries=0))
+    monkeypatch.setattr(module, "list_active_events", module.list_active_events.with_options(retries=0))
     sandbox.fault("server_error", route="/scheduled_events", times=None)
     with pytest.raises(ServerError):
         await cancel_blocked_domains(credentials, everything(), dry_run=False)
