@@ -14,7 +14,8 @@ and delivers webhooks: signed POSTs to the subscriptions that match what happens
 Control surface (users by URI, identifier or address; event types and organisations by URI or identifier):
 
     GET    /stats            {requests, by_route, by_status, max_in_flight, unknown_parameters, writes, faults,
-                             seconds}: from the first request's arrival to the last answer, in real time
+                             since, seconds}: when the first request came, in seconds since 1970, and how many
+                             passed until the last answer, both in real time
     POST   /stats/reset      all of them to zero
     POST   /reset            the seeded world, no faults, zero stats; body: other options, until the next reset
     GET    /state[?full=1]   counts, canceled_by_api, bookings, webhook_subscription_list, connection_list;

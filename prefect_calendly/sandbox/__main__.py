@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add("--invitees", type=int, help="invitees of these events, at least as many (default: one each)")
     add("--hosts", type=int, default=default.hosts, help="hosts besides Alice; the first is the owner")
+    add("--upcoming", action="store_true", help="all but a few of the events lie ahead (default: a third lie behind)")
     add("--seed", type=int, default=default.seed, help="the same seed makes the same world")
     add("--now", help="ISO time at which the clock starts (default: the real time)")
     add("--clock-speed", type=float, default=default.clock_speed, help="seconds of its clock per real second")

@@ -44,12 +44,13 @@ class Stats:
         self.faults: Counter[str] = Counter()
         self.unknown: dict[str, None] = {}  # an ordered set
         self.in_flight = self.max_in_flight = 0
-        self._first: float | None = None
-        self._last = 0.0
+        self.since: float | None = None
+        self._first = self._last = 0.0
 
     def begin(self) -> None:
         """A request has come."""
-        self._first = time.monotonic() if self._first is None else self._first
+        if self.since is None:
+            self.since, self._first = time.time(), time.monotonic()
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
 
@@ -64,7 +65,8 @@ class Stats:
             "by_route": dict(self.by_route),
             "by_status": dict(self.by_status),
             "max_in_flight": self.max_in_flight,
-            "seconds": max(0.0, self._last - (self._first or self._last)),
+            "since": self.since,
+            "seconds": max(0.0, self._last - self._first),
             "unknown_parameters": list(self.unknown),
             "writes": dict(self.writes),
             "faults": dict(self.faults),

@@ -486,7 +486,8 @@ class _Builder:
 
     def _supply(self, host: User) -> Iterator[datetime]:
         """Random free slots, each once; only when all are used up do they come again (double bookings)."""
-        slots = [slot for slot in self._slots(host) if (host, slot) not in self.taken]
+        first = self.now + timedelta(days=1 if self.options.upcoming else -DAYS_BACK)
+        slots = [slot for slot in self._slots(host) if slot >= first and (host, slot) not in self.taken]
         self.random.shuffle(slots)
         return cycle(slots)
 

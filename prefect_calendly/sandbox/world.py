@@ -39,6 +39,7 @@ class Options:
     events: int = 300
     invitees: int | None = None
     hosts: int = 3
+    upcoming: bool = False
     seed: int = 1
     now: str | datetime | None = None
     clock_speed: float = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -71,11 +72,16 @@ def test_the_highest_number_in_flight(api):
 
 def test_the_time_from_the_first_request_to_the_last_answer(api):
     api.sandbox.reset_stats()
-    assert api.sandbox.stats()["seconds"] == 0
+    stats = api.sandbox.stats()
+    assert (stats["since"], stats["seconds"]) == (None, 0)
     api.sandbox.fault("latency", seconds=0.2, times=None)
+    before = time.time()
     api.get("/users/me")
+    after = time.time()
     api.get("/users/me")
-    assert api.sandbox.stats()["seconds"] >= 0.4
+    stats = api.sandbox.stats()
+    assert before <= stats["since"] <= after
+    assert stats["seconds"] >= 0.4
 
 
 def test_reset_goes_back_to_the_seeded_world(api):
@@ -95,12 +101,24 @@ def test_reset_takes_other_options_until_the_next_one(api):
     assert api.sandbox.reset(events=0)["scheduled_events"] == len(api.sandbox.state(full=True)["events"])
     assert api.sandbox.reset(now="2030-01-01T00:00:00Z", seed=2)["scheduled_events"] > 150
     assert api.sandbox.clock().year == 2030
+    # All lie ahead but those of Calendly's documentation and of the show-case.
+    assert ahead(api, events=200, upcoming=True) > 200 - 20 > ahead(api, events=200)
     api.sandbox.reset()
     assert api.sandbox.clock().year == 2025
     with pytest.raises(ValueError, match="plan"):
         api.sandbox.reset(plan="gold")
     with pytest.raises(ValueError, match="colour"):
         api.sandbox.reset(colour="red")
+
+
+def ahead(api, **options):
+    """How many events lie ahead in the world of these options."""
+    api.sandbox.reset(**options)
+    now = api.sandbox.clock().isoformat()
+    query = {"organization": api.organization, "min_start_time": now, "count": 100}
+    first = api.get("/scheduled_events", **query).json()
+    second = api.get("/scheduled_events", **query, page_token=first["pagination"]["next_page_token"]).json()
+    return len(first["collection"]) + len(second["collection"])
 
 
 def test_the_clock_runs_stops_and_jumps(api):
