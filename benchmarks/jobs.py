@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from benchmarks.stack import KEY
 
 AT_ONCE = 16
 HORIZON = timedelta(days=365)
+ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 
 # Nothing that takes long is imported up here: a floor has no use for Prefect.
 
@@ -96,6 +98,73 @@ async def flow_scan(sandbox: str, blocked: str, dry_run: str = "") -> dict[str, 
     return {"events": report.events_checked, "read": report.events_read, "seconds": time.perf_counter() - began}
 
 
+async def bare_listing(sandbox: str) -> dict[str, Any]:
+    """Collect all events of the organisation, page by page, as the JSON that they come in."""
+    import httpx
+
+    before, events = _megabytes("VmRSS"), []
+    parameters: dict[str, Any] = {"organization": ORGANIZATION, "count": 100}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(base_url=f"{sandbox}/calendly", headers=headers) as http:
+        while True:
+            page = (await http.get("/scheduled_events", params=parameters)).raise_for_status().json()
+            events += page["collection"]
+            if not (token := page["pagination"]["next_page_token"]):
+                break
+            parameters["page_token"] = token
+    return {"events": len(events), "megabytes": _megabytes("VmHWM") - before}
+
+
+async def task_listing(sandbox: str) -> dict[str, Any]:
+    """Collect them by the task, in a flow."""
+    from prefect import flow
+
+    from prefect_calendly.scheduled_events import alist_scheduled_events
+
+    before = _megabytes("VmRSS")
+
+    @flow
+    async def listing() -> int:
+        return len(await alist_scheduled_events(_credentials(sandbox), organization=ORGANIZATION))
+
+    return {"events": await listing(), "megabytes": _megabytes("VmHWM") - before}
+
+
+async def brief_listing(sandbox: str) -> dict[str, Any]:
+    """Collect them as the cancel flow does, in a flow."""
+    from prefect import flow
+
+    from flows.cancel_blocked_domains import list_active_events
+
+    before, now = _megabytes("VmRSS"), datetime.now(UTC)
+
+    @flow
+    async def listing() -> int:
+        owner = {"organization": ORGANIZATION}
+        return len(await list_active_events(_credentials(sandbox), owner, now - HORIZON, now + HORIZON))
+
+    return {"events": await listing(), "megabytes": _megabytes("VmHWM") - before}
+
+
+async def bare_flow(sandbox: str) -> dict[str, Any]:
+    """Send one request, in a flow."""
+    import httpx
+    from prefect import flow
+
+    @flow
+    async def ask() -> int:
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}) as http:
+            return (await http.get(f"{sandbox}/calendly/users/me")).status_code
+
+    return {"status": await ask()}
+
+
+def _megabytes(what: str) -> float:
+    """What this process has in memory (VmRSS), or has ever had (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+
+
 def _credentials(sandbox: str) -> Any:
     from prefect_calendly import CalendlyCredentials
 
@@ -112,6 +181,10 @@ JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
     "bare_scan": bare_scan,
     "client_scan": client_scan,
     "flow_scan": flow_scan,
+    "bare_listing": bare_listing,
+    "task_listing": task_listing,
+    "brief_listing": brief_listing,
+    "bare_flow": bare_flow,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from benchmarks.claims import Claim
+from benchmarks.jobs import ORGANIZATION
 from benchmarks.stack import KEY, job, prefect_server, sandbox
 from prefect_calendly.sandbox.remote import control
 
@@ -65,7 +66,7 @@ def _seed(url: str) -> list[str]:
     """Make 300 coming events with some 600 invitees, half of them group events; return groups to join."""
     control(url, "POST", "/reset", {"events": 0, "invitees": 0})
     now = datetime.now(UTC)
-    owner = {"organization": "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB", "status": "active"}
+    owner = {"organization": ORGANIZATION, "status": "active"}
     answer = httpx.get(
         f"{url}/calendly/scheduled_events",
         params={**owner, "min_start_time": now.isoformat(), "count": 100},

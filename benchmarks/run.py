@@ -21,6 +21,7 @@ from importlib.metadata import version
 import psutil
 
 from benchmarks.claims import Claim, table
+from benchmarks.listing import listing, start
 from benchmarks.load import load
 from benchmarks.stack import KEY, sandbox
 from benchmarks.webhooks import webhooks
@@ -163,6 +164,8 @@ def _timed(work: Callable[[], object]) -> float:
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Iterable[Claim]]] = {
     "load": lambda options: load(options.rounds),
+    "listing": lambda options: listing(options.rounds),
+    "start": lambda options: start(options.rounds),
     "client": lambda options: [client_against_httpx(options.rounds)],
     "pace": lambda options: [pace(200)],
     "memory": lambda options: [memory()],
