@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 GATEWAY ?= sandbox
 
-.PHONY: demo up test scale-test storm-test latency-test lint types build bench clean
+.PHONY: demo up test scale-test storm-test latency-test load-test lint types build bench clean
 
 demo: .venv/.installed
 	$(BIN)/python -m flows.demo --gateway $(GATEWAY)
@@ -27,6 +27,10 @@ storm-test: .venv/.installed-up
 # How many seconds after a booking `screen-booking` has cancelled it.
 latency-test: .venv/.installed-up
 	@$(BIN)/python -m deployments.latency_test $(ARGS)
+
+# 1,000 hosts and 100,000 future events: digest and scan of the organisation; ARGS='--hosts 50 --events 3000' for fewer.
+load-test: .venv/.installed-up
+	@$(BIN)/python -m deployments.load_test $(ARGS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
