@@ -87,13 +87,13 @@ async def client_scan(sandbox: str) -> dict[str, Any]:
     return {"members": len(members), "events": len(events), "read": len(found), "seconds": seconds}
 
 
-async def flow_scan(sandbox: str, blocked: str, dry_run: str = "") -> dict[str, Any]:
+async def flow_scan(sandbox: str, blocked: str, dry_run: str = "", pace: float = 10_000) -> dict[str, Any]:
     """Do it by the flow. A dry run notes nothing for the next one; the policy is such that nothing is cancelled."""
     from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
 
     policy = CancelPolicy(blocked_domains=[blocked], scope="organization", horizon_days=HORIZON.days)
     began = time.perf_counter()
-    report = await cancel_blocked_domains(_credentials(sandbox), policy, dry_run=bool(dry_run))
+    report = await cancel_blocked_domains(_credentials(sandbox, float(pace)), policy, dry_run=bool(dry_run))
     assert report.events_matched == 0
     return {"events": report.events_checked, "read": report.events_read, "seconds": time.perf_counter() - began}
 
@@ -165,14 +165,43 @@ def _megabytes(what: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
 
 
-def _credentials(sandbox: str) -> Any:
+async def client_asks(sandbox: str, times: str) -> dict[str, Any]:
+    """Send so many requests at the default pace, as one process that has the key to itself."""
+    from prefect_calendly.endpoints import on_client
+    from prefect_calendly.users import aget_current_user
+
+    began = time.perf_counter()
+    async with _credentials(sandbox, pace=10).get_client() as client:
+        await client.all(range(int(times)), lambda _: on_client(aget_current_user)(client))
+    return {"seconds": time.perf_counter() - began}
+
+
+async def flow_asks(sandbox: str, times: str) -> dict[str, Any]:
+    """Do the same in a flow, which shares the pace with others."""
+    from prefect import flow
+
+    return await flow(client_asks)(sandbox, times)
+
+
+async def make_limit(a_second: str) -> dict[str, Any]:
+    """Make the global concurrency limit of the shared pace, as the README says."""
+    from prefect import get_client
+
+    from prefect_calendly.shared_pace import SHARED_PACE
+
+    async with get_client() as client:
+        await client.upsert_global_concurrency_limit_by_name(SHARED_PACE, 1000, float(a_second))
+    return {}
+
+
+def _credentials(sandbox: str, pace: float = 10_000) -> Any:
     from prefect_calendly import CalendlyCredentials
 
     return CalendlyCredentials(
         api_key=KEY,
         gateway_url=f"{sandbox}/calendly",
         connections_url=sandbox,
-        requests_per_second=10_000,
+        requests_per_second=pace,
         max_concurrency=AT_ONCE,
     )
 
@@ -185,6 +214,9 @@ JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
     "task_listing": task_listing,
     "brief_listing": brief_listing,
     "bare_flow": bare_flow,
+    "client_asks": client_asks,
+    "flow_asks": flow_asks,
+    "make_limit": make_limit,
 }
 
 

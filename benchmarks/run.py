@@ -21,6 +21,7 @@ from importlib.metadata import version
 import psutil
 
 from benchmarks.claims import Claim, table
+from benchmarks.limits import pace
 from benchmarks.listing import listing, start
 from benchmarks.load import load
 from benchmarks.stack import KEY, sandbox
@@ -85,28 +86,6 @@ def client_against_httpx(rounds: int) -> Claim:
     return Claim(name, f"{mine:.2f} s", f"{floor:.2f} s", statistics.median(ratios), "times", 1.15, True, detail)
 
 
-def pace(requests: int) -> Claim:
-    """The order's 10 requests a second: how much of the limit is used; and no 429."""
-    import httpx
-
-    from prefect_calendly import CalendlyClient
-    from prefect_calendly.endpoints import on_client
-    from prefect_calendly.users import aget_current_user
-
-    async def work(base: str) -> None:
-        async with CalendlyClient(KEY, gateway_url=base) as client:
-            await client.all(range(requests), lambda _: on_client(aget_current_user)(client))
-
-    with sandbox(events=1, gateway_rps=10, rate_limit_per_minute=0, latency_ms=50) as url:
-        taken = _timed(lambda: asyncio.run(work(f"{url}/calendly")))
-        refused = httpx.get(f"{url}/_sandbox/stats").json()["by_status"].get("429", 0)
-    share = (requests - 1) / taken / 10  # the first one goes at once
-    if refused:
-        share = 0.0
-    name, detail = "share of 10 requests/s used, without a 429", f"{requests} in {taken:.1f} s"
-    return Claim(name, f"{10 * share:.2f} /s", "10 /s", share, "times", 0.95, False, detail)
-
-
 def memory() -> Claim:
     """Listing 100,000 events as a stream: the most memory in use (sampled once a page) beyond that after import."""
     code = f"""
@@ -167,7 +146,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], Iterable[Claim]]] = {
     "listing": lambda options: listing(options.rounds),
     "start": lambda options: start(options.rounds),
     "client": lambda options: [client_against_httpx(options.rounds)],
-    "pace": lambda options: [pace(200)],
+    "pace": lambda options: pace(200),
     "memory": lambda options: [memory()],
     "import": lambda options: [import_cost(options.rounds)],
     "webhooks": lambda options: webhooks(options.rounds, options.deliveries),
