@@ -1,0 +1,62 @@
+"""The flows of the soak test, each in a process of its own that may be killed: `python -m deployments.soak_flows`.
+
+Reads orders from stdin, one line of JSON each, and says on stdout the process that does it, `returned` when its flow
+has, and the process's exit code. All is imported once, and nothing is opened: the process of a flow is a fork of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from typing import Any
+
+from flows.cancel_blocked_domains import cancel_blocked_domains
+from flows.ensure_webhook_subscription import ensure_webhook_subscription
+from flows.poll_bookings import poll_bookings
+from flows.reconcile_bookings import reconcile_bookings
+from flows.screen_booking import screen_booking
+from prefect_calendly import CalendlyCredentials
+
+FLOWS: dict[str, Any] = {
+    flow.name: flow
+    for flow in (
+        cancel_blocked_domains,
+        ensure_webhook_subscription,
+        poll_bookings,
+        reconcile_bookings,
+        screen_booking,
+    )
+}
+
+
+def main() -> None:
+    """Fork a process for each order."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        if threading.active_count() > 1:
+            raise RuntimeError("threads do not survive a fork: what is imported must start none")
+        pid = os.fork()
+        if pid == 0:
+            _run(order)
+            return  # as any process of a flow ends: Prefect sends its last logs
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _run(order: dict[str, Any]) -> None:
+    """Run the flow of an order; what it prints goes to a log."""
+    answers = os.dup(1)
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for output in (1, 2):
+        os.dup2(log, output)
+    credentials = CalendlyCredentials(**order["credentials"])
+    asyncio.run(FLOWS[order["flow"]](credentials, **order["parameters"]))
+    os.write(answers, b"returned\n")
+
+
+if __name__ == "__main__":
+    main()
