@@ -115,6 +115,8 @@ class App:
             body = b""
             while True:
                 message = await receive()
+                if message["type"] == "http.disconnect":  # in the middle of its request: it has asked for nothing
+                    return
                 body += message.get("body", b"")
                 if not message.get("more_body"):
                     break

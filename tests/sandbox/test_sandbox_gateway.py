@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -245,3 +247,20 @@ def test_bookings_have_a_limit_of_their_own(limited, http, plan, most):
     answers = [http.post(f"{limited.gateway_url}/invitees", json={}, headers=headers) for _ in range(most + 1)]
     assert [answer.status_code for answer in answers] == [400] * most + [429]
     assert answers[-1].headers["x-ratelimit-limit"] == str(most)
+
+
+def test_who_goes_away_in_the_middle_of_a_request_has_asked_for_nothing(api):
+    body = b'{"reason": "Never sent to its end'
+    for sent in (b"", body):
+        with socket.create_connection((urlsplit(api.sandbox.url).hostname, urlsplit(api.sandbox.url).port)) as client:
+            head = [
+                f"POST /calendly/scheduled_events/{api.event.rpartition('/')[2]}/cancellation HTTP/1.1",
+                "Host: localhost",
+                f"Authorization: Bearer {api.sandbox.api_key}",
+                "Content-Type: application/json",
+                f"Content-Length: {len(body) + 2}",
+            ]
+            client.sendall("\r\n".join([*head, "", ""]).encode() + sent)
+    api.post("/scheduled_events/NOTHING/cancellation", {})  # when this is answered, they have been seen to go
+    assert api.sandbox.stats()["by_route"] == {"POST /scheduled_events/{uuid}/cancellation": 1}
+    assert api.resource(api.event)["status"] == "active"
