@@ -9,6 +9,7 @@ Prefect's API show is compared with what they showed after the undisturbed runs.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -30,7 +31,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, ClassVar, Final
 
 from deployments.processes import MARK, end_all, free_port
@@ -46,6 +47,7 @@ LATENCY_MS: Final = 20
 LONGEST_SECONDS: Final = 300
 HELD_SECONDS: Final = 2 * LONGEST_SECONDS
 LOOK_EVERY_SECONDS: Final = 0.01
+METHODS: Final = (b"GET ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ")
 
 
 # What is there: the sandbox and Prefect, as somebody sees them who knows nothing of the flows
@@ -78,12 +80,61 @@ class Listener:
         return [(sign, body) for said, sign, body in self.deliveries if said["payload"]["uri"] == invitee]
 
 
+class Door:
+    """The way of the flows to Prefect: counts what they ask, and can hold back an answer."""
+
+    def __init__(self, prefect_port: int) -> None:
+        self.requests = 0
+        self.held = False
+        """Whether an answer is held back: what was asked has happened."""
+        self._hold: int | None = None
+        self._prefect_port = prefect_port
+        self.port = 0
+        ready = Event()
+        Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True).start()
+        ready.wait()
+
+    def count(self, hold: int | None = None) -> None:
+        """Count anew, and hold back the answer to one request."""
+        self.requests, self.held, self._hold = 0, False, hold
+
+    async def _serve(self, ready: Event) -> None:
+        server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await server.serve_forever()
+
+    async def _pass(self, asking: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        answering, ask_on = await asyncio.open_connection("127.0.0.1", self._prefect_port)
+        held = False
+
+        async def answers() -> None:
+            while data := await answering.read(65_536):
+                if held:
+                    self.held = True
+                    await asyncio.sleep(HELD_SECONDS)
+                answer.write(data)
+            answer.close()
+
+        passing = asyncio.create_task(answers())
+        with contextlib.suppress(ConnectionError):
+            while data := await asking.read(65_536):
+                if data.startswith(METHODS):  # what it sends is JSON else, or frames
+                    self.requests += 1
+                    held = self.requests == self._hold
+                ask_on.write(data)
+        passing.cancel()
+        for end in (ask_on, answer):
+            end.close()
+
+
 @dataclass
 class World:
     """A sandbox and a Prefect server, both as their own APIs show them."""
 
     sandbox_url: str
     prefect_url: str
+    door: Door
     listener: Listener
     people: dict[str, str] = field(default_factory=dict)
     """Who is meant by the URI of an invitee: the same name in each world."""
@@ -484,6 +535,8 @@ class Course:
     """Seconds from its first request to each."""
     posts: int
     """How many of them were a POST."""
+    of_prefect: int
+    """How many requests Prefect got."""
     seconds: float
     """From its first request until its flow returned."""
 
@@ -493,7 +546,7 @@ class Point:
     """When a run is killed: some seconds after a request, or while its answer is held back."""
 
     kind: str
-    """Of the request: `POST`, or any `request`."""
+    """Of the request: `POST`, any `request`, or `request to Prefect`."""
     number: int
     of: int
     after: float | None
@@ -506,7 +559,8 @@ class Point:
 
 def points(draw: random.Random, kills: int, course: Course) -> list[Point]:
     """Return when to kill: at random, spread over the run, in a random order."""
-    kinds = ["moment", "request"] + (["POST"] if course.posts else [])
+    among = {"moment": 0, "request to Prefect": course.of_prefect, "POST": course.posts, "request": len(course.asked)}
+    kinds = [kind for kind in among if kind != "POST" or course.posts]
     found = []
     for number in range(kills):
         kind, share = kinds[number % len(kinds)], (number + draw.random()) / kills
@@ -515,8 +569,7 @@ def points(draw: random.Random, kills: int, course: Course) -> list[Point]:
             asked = bisect_right(course.asked, moment)
             found.append(Point("request", asked, len(course.asked), moment - course.asked[asked - 1]))
         else:
-            of = course.posts if kind == "POST" else len(course.asked)
-            found.append(Point(kind, int(share * of) + 1, of, None))
+            found.append(Point(kind, int(share * among[kind]) + 1, among[kind], None))
     draw.shuffle(found)
     return found
 
@@ -525,7 +578,7 @@ class Runner:
     """Runs flows, each in a process of its own, and kills them."""
 
     def __init__(self, world: World, log: Path, environment: dict[str, str]) -> None:
-        self._world, self._log = world, log
+        self._world, self.log = world, log
         self._process = subprocess.Popen(
             [sys.executable, "-m", "deployments.soak_flows"],
             cwd=ROOT,
@@ -538,27 +591,31 @@ class Runner:
     def run(self, case: Case) -> Course:
         """Run a flow undisturbed."""
         before, moments = self._requests(), list[float]()
+        self._world.door.count()
         self._order(case)
         while (word := self._word()) is None:
             moments += [time.monotonic()] * (self._requests().total() - before.total() - len(moments))
-        returned = time.monotonic()
+        returned, of_prefect = time.monotonic(), self._world.door.requests
         made = self._requests() - before
         moments += [returned] * (made.total() - len(moments))
         if word != "returned" or (word := self._last_word()) != "0":
-            raise FailedError(f"the flow has failed (exit code {word}); its log ends with:\n{self._tail()}")
+            raise FailedError(f"the flow has failed (exit code {word}); its log ends with:\n{tail(self.log)}")
         posts = sum(number for route, number in made.items() if route.startswith("POST "))
-        return Course([moment - moments[0] for moment in moments], posts, returned - moments[0])
+        asked = [moment - moments[0] for moment in moments]
+        return Course(asked, posts, of_prefect, returned - moments[0])
 
     def kill(self, case: Case, point: Point) -> bool:
         """Run a flow, and kill it when the point is reached; say whether its flow had returned before."""
-        before, reached = self._requests().total(), None
-        if point.after is None:
+        before, reached, door = self._requests().total(), None, self._world.door
+        to_prefect = point.kind == "request to Prefect"
+        door.count(hold=point.number if to_prefect else None)
+        if point.after is None and not to_prefect:
             fault = {"kind": "latency", "seconds": HELD_SECONDS, "skip": point.number - 1}
             self._world.sandbox("/faults", fault | ({"method": "POST"} if point.kind == "POST" else {}))
         pid = self._order(case)
         while (word := self._word()) is None:
             if point.after is None:
-                if self._world.sandbox("/stats")["faults"]:
+                if door.held or self._world.sandbox("/stats")["faults"]:
                     break
             elif reached is None:
                 reached = time.monotonic() if self._requests().total() - before >= point.number else None
@@ -571,7 +628,7 @@ class Runner:
             word = self._last_word()
         self._world.sandbox("/faults", method="DELETE")
         if word != str(-signal.SIGKILL) and not (returned and word == "0"):
-            raise FailedError(f"the flow has ended before it was killed; its log ends with:\n{self._tail()}")
+            raise FailedError(f"the flow has ended before it was killed; its log ends with:\n{tail(self.log)}")
         return returned
 
     def _requests(self) -> Counter[str]:
@@ -587,7 +644,7 @@ class Runner:
             "requests_per_second": 10_000,
         }
         parameters = case.parameters(self._world)
-        order = {"flow": case.flow, "credentials": credentials, "parameters": parameters, "log": str(self._log)}
+        order = {"flow": case.flow, "credentials": credentials, "parameters": parameters, "log": str(self.log)}
         assert self._process.stdin is not None  # noqa: S101
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._deadline = time.monotonic() + LONGEST_SECONDS
@@ -601,7 +658,7 @@ class Runner:
                 raise FailedError("the process that runs the flows has ended")
             return line.decode().strip()
         if time.monotonic() > self._deadline:
-            raise FailedError(f"a flow has not ended within {LONGEST_SECONDS} s; its log ends with:\n{self._tail()}")
+            raise FailedError(f"a flow has not ended within {LONGEST_SECONDS} s; its log ends with:\n{tail(self.log)}")
         return None
 
     def _last_word(self) -> str:
@@ -610,8 +667,10 @@ class Runner:
             pass
         return str(word)
 
-    def _tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
+
+def tail(log: Path) -> str:
+    """The last lines of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-25:])
 
 
 # The test
@@ -671,7 +730,6 @@ def _started(home: Path, name: str) -> tuple[World, Runner]:
     environment = own_environment(
         home / name,
         **{MARK: str(home)},
-        PREFECT_API_URL=f"{prefect}/api",
         PREFECT_SERVER_API_PORT=str(ports["prefect"]),
         # So that a flow need not wait seconds until its events are stored.
         PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL="0.2",
@@ -681,7 +739,8 @@ def _started(home: Path, name: str) -> tuple[World, Runner]:
     of_sandbox = [*sandbox_command(0, KEY, ports["sandbox"]), *limits]
     processes.start("sandbox", of_sandbox, environment, f"{sandbox}/_sandbox/clock")
     processes.start("prefect", ["-m", "prefect", "server", "start"], environment, f"{prefect}/api/health")
-    world = World(sandbox, prefect, Listener())
+    world = World(sandbox, prefect, Door(ports["prefect"]), Listener())
+    environment["PREFECT_API_URL"] = f"http://127.0.0.1:{world.door.port}/api"
     return world, Runner(world, home / name / "flow.log", environment)
 
 
@@ -707,7 +766,8 @@ def main() -> int:
             try:
                 return _soak(Soak(case, world, runner), seed, options.kills, options.only)
             except (FailedError, OSError) as error:
-                say(f"✗ {case.name}, seed {seed}: {error}")
+                log = tail(runner.log.with_name("prefect.log")) if isinstance(error, OSError) else ""
+                say(f"✗ {case.name}, seed {seed}: {error}\n{log}".rstrip())
                 return 1
             finally:
                 free.put((world, runner))
@@ -737,10 +797,11 @@ def _soak(soak: Soak, seed: int, kills: int, only: int | None) -> int:
             failed += 1
             again = f"--seed {seed} --kills {kills} --flow '{name}' --only {number}"
             say("\n    ".join([f"✗ {name}, kill {number}: {point}", *wrong, f'again: make soak ARGS="{again}"']))
-    held = sum(point.after is None for _, point in killed)
+    held, asked = sum(point.after is None for _, point in killed), len(course.asked)
     say(
-        f"{name}: {len(course.asked)} requests in {course.seconds:.1f} s; killed {len(killed)} times, {held} while an "
-        f"answer was held back, {soak.late} at its very end; {failed} failed; {time.monotonic() - began:.0f} s"
+        f"{name}: {asked} requests, and {course.of_prefect} to Prefect, in {course.seconds:.1f} s; "
+        f"killed {len(killed)} times, {held} while an answer was held back, {soak.late} at its very end; {failed} "
+        f"failed; {time.monotonic() - began:.0f} s"
     )
     return failed
 
