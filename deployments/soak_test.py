@@ -119,7 +119,7 @@ class Door:
         passing = asyncio.create_task(answers())
         with contextlib.suppress(ConnectionError):
             while data := await asking.read(65_536):
-                if data.startswith(METHODS):  # what it sends is JSON else, or frames
+                if data.startswith(METHODS):  # otherwise it is JSON, or frames of a WebSocket
                     self.requests += 1
                     held = self.requests == self._hold
                 ask_on.write(data)
@@ -218,7 +218,6 @@ class Case:
 
     name: ClassVar[str]
     flow: ClassVar[str]
-
     runs_before: ClassVar[bool] = False
     """Whether there is an undisturbed run before."""
 
@@ -343,8 +342,8 @@ class Webhook(Case):
         return {"subscription": {"callback_url": world.listener.url, "signing_key_block": BLOCK}}
 
     def meanwhile(self, world: World) -> None:
-        # Before there is a first subscription, nothing is missed.
-        self._missed = [world.book("meanwhile")] if any(hook["state"] == "active" for hook in world.hooks()) else []
+        if world.hooks():  # before there is a first subscription, nothing is missed
+            world.book("meanwhile")
 
     def seen(self, world: World) -> dict[str, Any]:
         """What there is; with a last booking that is to be delivered."""
@@ -354,10 +353,12 @@ class Webhook(Case):
         ring = block["data"]["value"] if block else {"keys": [], "subscription": None}
         (memory,) = world.variables()
         hooks, delivered = world.hooks(), world.listener.delivered(list(world.people)[-1])
+        told = " ".join(world.events())
         self._untold = [
             who
             for uri, who in world.people.items()
-            if not world.listener.delivered(uri) and not any(f": {who}, " in told for told in world.events())
+            if f": {who}, " not in told
+            and not any(_is_signed(*each, key) for each in world.listener.delivered(uri) for key in ring["keys"])
         ]
         own = ("callback_url", "state", "events", "scope", "organization", "user", "group", "creator")
         return {
@@ -379,7 +380,10 @@ class Webhook(Case):
                 "a new booking is not delivered once, signed with the newest key",
                 seen["signed with the newest key"] != [True],
             ),
-            (f"neither delivered nor told to Prefect: {', '.join(self._untold)}", bool(self._untold)),
+            (
+                f"neither delivered with an accepted signature nor told to Prefect: {', '.join(self._untold)}",
+                bool(self._untold),
+            ),
             ("no artifact", not world.artifacts("ensure-webhook-subscription")),
         )
 
