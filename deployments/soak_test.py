@@ -776,15 +776,16 @@ def main() -> int:
             finally:
                 free.put((world, runner))
 
+        pool = ThreadPoolExecutor(options.worlds)
         try:
             for number in range(options.worlds):
                 free.put(_started(home, f"world-{number}"))
-            with ThreadPoolExecutor(options.worlds) as pool:
-                failed = sum(pool.map(soak, cases))
+            failed = sum(pool.map(soak, cases))
         except FailedError as error:
             print(f"soak: {error}", file=sys.stderr)
             return 1
-        finally:
+        finally:  # after Ctrl-C too, when some are at work
+            pool.shutdown(wait=False, cancel_futures=True)
             end_all(home)
     print(f"\nDone in {time.monotonic() - began:.0f} s, {failed} failed; nothing is left running.", flush=True)
     return int(failed > 0)
