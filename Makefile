@@ -24,7 +24,7 @@ scale-test: .venv/.installed-server
 storm-test: .venv/.installed-up
 	@$(BIN)/python -m deployments.storm_test $(ARGS)
 
-# Kills each writing flow 50 times with `kill -9`, and runs it again; ARGS='--kills 3 --seed 1' for fewer, and the same.
+# Kills each writing flow 50 times with `kill -9`, and runs it again; ARGS='--kills 2 --seed 1' for fewer, and the same.
 soak: .venv/.installed-up
 	@$(BIN)/python -m deployments.soak_test $(ARGS)
 

@@ -563,7 +563,8 @@ class Point:
 
 def points(draw: random.Random, kills: int, course: Course) -> list[Point]:
     """Return when to kill: at random, spread over the run, in a random order."""
-    among = {"moment": 0, "request to Prefect": course.of_prefect, "POST": course.posts, "request": len(course.asked)}
+    # With few kills, the first kinds.
+    among = {"POST": course.posts, "request to Prefect": course.of_prefect, "moment": 0, "request": len(course.asked)}
     kinds = [kind for kind in among if kind != "POST" or course.posts]
     found = []
     for number in range(kills):
