@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 GATEWAY ?= sandbox
 
-.PHONY: demo up test scale-test storm-test latency-test load-test lint types build bench clean
+.PHONY: demo up test scale-test storm-test latency-test soak load-test lint types build bench clean
 
 demo: .venv/.installed
 	$(BIN)/python -m flows.demo --gateway $(GATEWAY)
@@ -25,8 +25,10 @@ storm-test: .venv/.installed-up
 	@$(BIN)/python -m deployments.storm_test $(ARGS)
 
 # Kills each writing flow 50 times with `kill -9`, and runs it again; ARGS='--kills 2 --seed 1' for fewer, and the same.
+# Then a large organisation, as load-test: LOAD='--hosts 50 --events 3000' for a smaller one.
 soak: .venv/.installed-up
 	@$(BIN)/python -m deployments.soak_test $(ARGS)
+	@$(BIN)/python -m deployments.load_test $(LOAD)
 
 # How many seconds after a booking `screen-booking` has cancelled it.
 latency-test: .venv/.installed-up
