@@ -16,10 +16,12 @@ for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "MATON_API_KEY", "MATON_GATEW
     os.environ.pop(name, None)
 
 from collections.abc import Iterator  # noqa: E402
+from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from prefect_calendly import CalendlyCredentials, pace  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
@@ -30,6 +32,25 @@ pytest_plugins = ["pytester"]
 # How long an example takes says more about what else the machine does.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+
+def _part(path: str) -> str:
+    """What one worker of several takes as a whole: all tests of the one `make up`, or a file."""
+    return "stack" if path.startswith(("tests/deployments/", "tests/ui/")) else path
+
+
+class _Parts(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return _part(nodeid.partition("::")[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Parts:
+    return _Parts(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest part comes first, so that nobody waits for it in the end."""
+    items.sort(key=lambda item: _part(item.nodeid) != "stack")
 
 
 @pytest.fixture(scope="session")
