@@ -14,8 +14,7 @@ up: .venv/.installed-up
 	@$(BIN)/python -m deployments.up $(if $(PORT),--port '$(PORT)') $(ARGS)
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder \
-		--cov --cov-report=term --cov-fail-under=95 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 # PostgreSQL, Redis, API, services and two workers as separate processes, and the deployments on them.
 scale-test: .venv/.installed-server
