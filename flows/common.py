@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextvars import ContextVar
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -42,28 +42,32 @@ class _WithoutParameters(logging.Filter):
 logging.getLogger("prefect.flows").addFilter(_WithoutParameters())
 
 
-_urls_unlogged: ContextVar[bool] = ContextVar("calendly_urls_unlogged", default=False)
+_unlogged_lock = threading.Lock()
+_unlogged_blocks = 0
 
 
 class _WithoutUrls(logging.Filter):
-    """httpx logs every URL at INFO, urllib3 at DEBUG: some are secrets."""
+    """httpx logs every URL at INFO, urllib3 and apprise at DEBUG: some are secrets."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _urls_unlogged.get()
+        return not _unlogged_blocks
 
 
-for _logger in ("httpx", "urllib3.connectionpool"):
+for _logger in ("httpx", "urllib3.connectionpool", "apprise"):
     logging.getLogger(_logger).addFilter(_WithoutUrls())
 
 
 @contextlib.contextmanager
 def urls_unlogged() -> Iterator[None]:
-    """Keep HTTP clients from logging the URLs that they call inside the block."""
-    token = _urls_unlogged.set(True)
+    """Keep HTTP clients from logging URLs as long as the block lasts: in other threads too, where apprise sends."""
+    global _unlogged_blocks
+    with _unlogged_lock:
+        _unlogged_blocks += 1
     try:
         yield
     finally:
-        _urls_unlogged.reset(token)
+        with _unlogged_lock:
+            _unlogged_blocks -= 1
 
 
 class Parameters(BaseModel):

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
+from json import dumps as to_json
 from typing import Any, Final, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -327,7 +328,7 @@ class CalendlyClient:
                 limited += 1
                 limited_since = limited_since or time.monotonic()
                 told = error.retry_after_seconds or 0.0
-                wait = max(told, min(_backoff(limited), _LONGEST_LIMITED_BACKOFF_SECONDS) if limited > 1 else 0.0)
+                wait = max(told, _backoff(limited, _LONGEST_LIMITED_BACKOFF_SECONDS) if limited > 1 else 0.0)
                 if time.monotonic() - limited_since + wait > LONGEST_WAIT_SECONDS:
                     raise
                 # The limiter holds everybody back for as long as told; only what goes beyond that is waited here.
@@ -454,6 +455,8 @@ class CalendlyClient:
     def _masked(self, content: bytes, sent: Any) -> bytes:
         """An answer without the key and what was masked in the request: some servers repeat what they refuse."""
         for secret in (self._key, *_secrets_of(sent)):
+            for ascii_only in (True, False):  # as JSON may spell it
+                content = content.replace(to_json(secret.decode(), ensure_ascii=ascii_only)[1:-1].encode(), b"***")
             content = content.replace(secret, b"***")
         return content
 
@@ -860,7 +863,7 @@ def _count(answer: httpx.Response | None, header: str) -> int | None:
     return None if number is None else int(number)
 
 
-def _backoff(failures: int) -> float:
+def _backoff(failures: int, longest: float = _LONGEST_BACKOFF_SECONDS) -> float:
     """Seconds before the next attempt: doubling, with full jitter, so that many callers do not come back together."""
-    longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
+    longest = min(longest, _FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
     return float(random.uniform(0.1, 1.0) * longest)  # noqa: S311

@@ -28,8 +28,10 @@ _LATENESS_SECONDS = 0.005
 _LOOK_AGAIN_SECONDS = 0.5
 # Where nobody counts for all processes, somebody may begin to.
 _ALONE_SECONDS = 60.0
-# What has not been sent for so long after its time is counted for nobody any more.
+# What was not sent so long after its time may not be sent any more: others send meanwhile.
 _SHARE_LASTS_SECONDS = 1.0
+# While another client of this process asks for a share, what it gets is looked for this often.
+_LOOK_FOR_SHARE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Pace:
         self._share_left = 0
         self._share_until = 0.0
         self._alone_until = 0.0
+        self._somebody_asks = False
 
     def add(self, limiter: Limiter) -> None:
         """Take a limiter's rate into account for as long as it lives."""
@@ -96,15 +99,26 @@ class Pace:
         now = time.monotonic()
         return now >= self._alone_until and (self._share_left <= 0 or now >= self._share_until)
 
-    def got_share(self, share: Share | None) -> None:
-        """Note what came of asking for a share: None where nobody counts for all processes."""
+    async def ask_for_share(self, take_share: TakeShare) -> None:
+        """Ask for a share, or wait a moment while another client of this process, in whatever thread, asks for one."""
+        with self._lock:
+            mine, self._somebody_asks = not self._somebody_asks, True
+        if not mine:
+            await asyncio.sleep(_LOOK_FOR_SHARE_SECONDS)
+            return
+        try:
+            if self.needs_share():  # nobody has got one just now
+                self._got_share(await take_share())
+        finally:
+            self._somebody_asks = False
+
+    def _got_share(self, share: Share | None) -> None:
         with self._lock:
             now = time.monotonic()
             if share is None:
                 self._alone_until = now + _ALONE_SECONDS
                 return
-            left = max(0, self._share_left) if now < self._share_until else 0  # of another client's
-            self._share_left = left + share.requests
+            self._share_left = share.requests
             self._next_slot = max(self._next_slot, now + share.starts_in)
             spent_at = self._next_slot + self._share_left * self._seconds_apart()
             self._share_until = spent_at + _SHARE_LASTS_SECONDS
@@ -167,7 +181,6 @@ class Limiter:
         self.quota = quota
         self.requests_per_second = requests_per_second
         self._take_share = take_share
-        self._asking = asyncio.Lock()
         pace.add(self)
 
     async def wait(self) -> None:
@@ -177,8 +190,11 @@ class Limiter:
             RateLimitedError: The limit opens again only after minutes; nothing was sent.
         """
         while True:
+            if paused := self.pace.paused_for():  # before anything is taken that would be used up meanwhile
+                await self._wait_until_free(paused)
+                continue
             if self._take_share and self.pace.needs_share():
-                await self._ask_for_share(self._take_share)
+                await self.pace.ask_for_share(self._take_share)
                 continue
             if until_slot := self.pace.take():
                 await asyncio.sleep(until_slot)
@@ -188,11 +204,6 @@ class Limiter:
                 return
             # Whoever waited here takes a new slot: all go on at the pace, not at once.
             await self._wait_until_free(wait)
-
-    async def _ask_for_share(self, take_share: TakeShare) -> None:
-        async with self._asking:  # one for all who wait
-            if self.pace.needs_share():
-                self.pace.got_share(await take_share())
 
     async def _wait_until_free(self, wait: float) -> None:
         while wait > 0:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import SecretStr, model_validator
 
 from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.endpoints import endpoint_task, listing_task, stream, sync_twin
@@ -37,7 +37,7 @@ _ONLY_SCOPE = {"routing_form_submission": "organization", "meeting_recap": "user
 
 
 class WebhookSubscription(Resource):
-    """A subscription; its signing key is never returned."""
+    """A subscription, without its signing key."""
 
     uri: str
     callback_url: str
@@ -51,6 +51,12 @@ class WebhookSubscription(Resource):
     user: str | None = None
     group: str | None = None
     creator: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_key(cls, values: Any) -> Any:
+        """Calendly never returns it; if anybody did, it would be kept as all unknown members are."""
+        return {name: value for name, value in values.items() if name != "signing_key"}
 
 
 def _owner(organization: Reference, scope: str, user: Reference | None, group: Reference | None) -> dict[str, str]:

@@ -44,6 +44,7 @@ class _Parts(LoadScopeScheduling):
         return _part(nodeid.partition("::")[0])
 
 
+@pytest.hookimpl(optionalhook=True)  # for -p no:xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Parts:
     return _Parts(config, log)
 

@@ -62,6 +62,8 @@ def virtual_time(monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
     time = VirtualTime()
     for module in (pace, client, connections):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic))
+    for remembered in ("_paces", "_quotas"):  # of another time
+        monkeypatch.setattr(pace, remembered, {})
     return time
 
 
@@ -129,7 +131,7 @@ def nothing_unknown(sandbox: Sandbox) -> Any:
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeats follow at once; what is repeated stays as it is."""
-    monkeypatch.setattr(client, "_backoff", lambda failures: 0.0)
+    monkeypatch.setattr(client, "_backoff", lambda *_: 0.0)
     monkeypatch.setattr(client, "_FIRST_BACKOFF_SECONDS", 0.0)
 
 

@@ -159,7 +159,7 @@ def test_a_refused_connection_is_a_network_error_over_a_real_socket() -> None:
             await client.request("GET", "/users/me")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.client._backoff", lambda failures: 0.0)
+        patch.setattr("prefect_calendly.client._backoff", lambda *_: 0.0)
         with pytest.raises(errors.NetworkError, match=r"No connection to 127.0.0.1:9 \(ConnectError\)"):
             asyncio.run(story())
 
@@ -461,7 +461,7 @@ async def test_an_answer_without_measure_is_no_answer_packed_or_not(
     monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr("prefect_calendly.client._MOST_BYTES", 2 * 1024**2)
-    monkeypatch.setattr("prefect_calendly.client._backoff", lambda failures: 0.0)
+    monkeypatch.setattr("prefect_calendly.client._backoff", lambda *_: 0.0)
     large = b'"' + b"x" * 20 * 1024**2 + b'"'
 
     def packed(status: int, content: bytes) -> httpx.Response:
@@ -723,6 +723,14 @@ async def test_a_masked_member_of_a_body_is_sent_in_clear_and_repeated_by_no_err
                 await client.request("POST", "/x", json={"key": SecretStr(empty), "url": "https://x.example"})
             assert json.loads(server.requests[-1].content) == {"key": empty, "url": "https://x.example"}
     assert str(caught.value).startswith("Invalid Argument: *** is no key (400 POST /x)")
+
+
+async def test_a_masked_member_is_masked_in_the_spelling_of_json_too() -> None:
+    key = 'quo"ted\\key-ü'
+    server = Server(httpx.Response(400, json={"title": "Invalid Argument", "message": f"{key} is no key"}))
+    async with client_of(server) as client:
+        with pytest.raises(errors.BadRequestError, match=r"^Invalid Argument: \*\*\* is no key"):
+            await client.request("POST", "/x", json={"key": SecretStr(key)})
 
 
 @pytest.mark.parametrize("kind", [httpx.WriteTimeout, httpx.ConnectError, httpx.DecodingError, httpx.InvalidURL])

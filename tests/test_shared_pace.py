@@ -4,18 +4,25 @@
 
 import asyncio
 import contextlib
+import math
+import random
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Self
+from uuid import uuid4
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect import flow, get_client
+from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectNotFound
 
 from prefect_calendly import CalendlyCredentials, shared_pace
 from prefect_calendly.endpoints import on_client
+from prefect_calendly.errors import RateLimitedError
 from prefect_calendly.pace import Limiter, Pace, Quota, Share, TakeShare
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.shared_pace import SHARED_PACE, share_of_run
@@ -40,6 +47,30 @@ class Counter:
         starts_in = max(0.0, self.taken_until - self.clock.now)
         self.taken_until = self.clock.now + starts_in + self.at_once / self.rate
         return Share(self.at_once, starts_in)
+
+
+class SlowPrefect:
+    """Prefect's limit, far away: whoever asks while others ask sees what was there before and after, not between."""
+
+    def __init__(self, clock: VirtualTime, rate: float, limit: int = 1000) -> None:
+        self.clock, self.rate, self.limit = clock, rate, limit
+        self.taken_until = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
+
+    async def read_global_concurrency_limit_by_name(self, name: str) -> GlobalConcurrencyLimitResponse:
+        await asyncio.sleep(0.1)
+        taken = math.ceil(max(0.0, self.taken_until - self.clock.now) * self.rate)
+        values = {"name": name, "limit": self.limit, "active_slots": taken, "slot_decay_per_second": self.rate}
+        return GlobalConcurrencyLimitResponse(id=uuid4(), **values)
+
+    async def increment_concurrency_slots(self, names: list[str], slots: int, mode: str) -> None:
+        await asyncio.sleep(0.1)
+        self.taken_until = max(self.clock.now, self.taken_until) + slots / self.rate
 
 
 def process(take_share: TakeShare | None) -> Limiter:
@@ -76,6 +107,31 @@ def test_processes_that_share_a_pace_keep_it_together_and_none_starves(
     assert min(ends) >= max(ends) - 0.5 * processes - 0.1  # all end within one round of shares
 
 
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_processes_that_start_at_the_same_moment_do_not_go_on_in_step(
+    processes: int, virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway's bucket of 10 forgives what meets by chance."""
+    random.seed(7)
+    prefect = SlowPrefect(virtual_time, 10)
+    monkeypatch.setattr(shared_pace, "get_client", lambda: prefect)
+    monkeypatch.setattr(shared_pace, "time", virtual_time)
+
+    async def story() -> list[list[float]]:
+        return await asyncio.gather(
+            *(sent(process(shared_pace._take_share), virtual_time, 60) for _ in range(processes))
+        )
+
+    together = sorted(moment for each in virtual_time.run(story()) for moment in each)
+    assert together[-1] <= 60 * processes / 10 * 1.5  # 0.3 s of each share are Prefect's
+    tokens, before, refused = 10.0, 0.0, 0
+    for moment in together:
+        tokens, before = min(10.0, tokens + (moment - before) * 10), moment
+        refused += tokens < 1
+        tokens -= tokens >= 1
+    assert refused <= len(together) / 100
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.floats(0, 8), min_size=1, max_size=25), min_size=1, max_size=4))
 def test_no_rhythm_of_several_processes_gets_far_above_the_pace(pauses: list[list[float]]) -> None:
@@ -97,6 +153,61 @@ def test_no_rhythm_of_several_processes_gets_far_above_the_pace(pauses: list[lis
     assert len(times) == sum(map(len, pauses))
     # What a process did not send in its time may follow up to a second later: one share each.
     assert max(sum(start <= moment < start + 1 for moment in times) for start in times) <= 11 + 5 * len(pauses)
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_clients_of_one_process_ask_for_one_share_at_a_time(threads: bool, virtual_time: VirtualTime) -> None:
+    """Each task has a client of its own; what one gets is for all of them."""
+    pace, asked, under_way = Pace(), 0, 0
+
+    async def take() -> Share:
+        nonlocal asked, under_way
+        asked, under_way = asked + 1, under_way + 1
+        await asyncio.sleep(0.1)
+        assert under_way == 1
+        under_way -= 1
+        return Share(5, 0.0)
+
+    async def client() -> None:
+        mine = Limiter(pace, Quota(), 1000, take)
+        await mine.wait()
+        mine.quota.answered(None, None)
+
+    async def clients() -> None:
+        await asyncio.gather(*(client() for _ in range(10)))
+
+    if threads:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("prefect_calendly.pace.time", time)
+            workers = [threading.Thread(target=asyncio.run, args=(clients(),)) for _ in range(3)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+        assert 6 <= asked <= 9  # threads may each be one request above what a share allows
+    else:
+        virtual_time.run(clients())
+        assert asked == 2
+
+
+def test_who_asks_for_a_share_and_is_cancelled_holds_up_nobody(virtual_time: VirtualTime) -> None:
+    pace = Pace()
+
+    async def never() -> Share:
+        await asyncio.sleep(1e6)
+        raise AssertionError
+
+    async def at_once() -> Share:
+        return Share(5, 0.0)
+
+    async def story() -> None:
+        stuck = asyncio.create_task(Limiter(pace, Quota(), 10, never).wait())
+        await asyncio.sleep(1)
+        stuck.cancel()
+        await Limiter(pace, Quota(), 10, at_once).wait()
+
+    virtual_time.run(story())
+    assert virtual_time.now < 2
 
 
 def test_a_share_that_was_not_used_in_its_time_is_asked_for_again(virtual_time: VirtualTime) -> None:
@@ -174,7 +285,7 @@ async def test_runs_share_what_the_limit_allows(limit: Any, sandbox: Sandbox) ->
 
 @pytest.mark.parametrize("slots", [1, 10, 30])
 async def test_a_limit_with_few_slots_is_waited_for_and_never_asked_for_too_many(
-    slots: int, limit: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    slots: int, limit: Any, sandbox: Sandbox
 ) -> None:
     await limit(slots, 50)
     assert await ask(two_paces(sandbox), 20) >= (40 - 2 * min(slots, 25)) / 50
@@ -182,17 +293,64 @@ async def test_a_limit_with_few_slots_is_waited_for_and_never_asked_for_too_many
 
 
 @pytest.mark.parametrize(
-    ("options", "warns"), [({"per_second": 5, "active": False}, ""), ({"per_second": 0}, "no slot decay")]
+    ("options", "warns"),
+    [
+        ({"per_second": 5, "active": False}, ""),
+        ({"per_second": 0}, "no slot decay"),
+        ({"slots": 0, "per_second": 5}, "no slots"),
+    ],
 )
 async def test_a_limit_that_is_off_or_is_no_rate_holds_nobody_up(
     options: Any, warns: str, limit: Any, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await limit(10, **options)
+    await limit(**{"slots": 10, **options})
     await ask(two_paces(sandbox), 20)
     assert sandbox.stats()["requests"] == 40
     told = [record.getMessage() for record in caplog.records if record.name == "prefect.calendly.pace"]
     assert bool(told) == bool(warns)
     assert all(warns in message for message in told)
+
+
+def test_a_limit_that_others_have_taken_for_minutes_is_said_so_and_nothing_is_taken(
+    virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefect = SlowPrefect(virtual_time, 0.1)
+    prefect.taken_until = 3000.0
+    monkeypatch.setattr(shared_pace, "get_client", lambda: prefect)
+    monkeypatch.setattr(shared_pace, "time", virtual_time)
+    with pytest.raises(RateLimitedError, match="Other runs have taken all of calendly-requests"):
+        virtual_time.run(sent(process(shared_pace._take_share), virtual_time, 1))
+    assert prefect.taken_until == 3000.0
+
+
+def test_a_limit_that_stays_full_is_given_up_after_minutes(
+    virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(SlowPrefect):
+        async def increment_concurrency_slots(self, names: list[str], slots: int, mode: str) -> None:
+            request = httpx.Request("POST", "http://prefect.test")
+            raise httpx.HTTPStatusError("locked", request=request, response=httpx.Response(423, request=request))
+
+    full = Full(virtual_time, 10)
+    monkeypatch.setattr(shared_pace, "get_client", lambda: full)
+    monkeypatch.setattr(shared_pace, "time", virtual_time)
+    with pytest.raises(RateLimitedError):
+        virtual_time.run(sent(process(shared_pace._take_share), virtual_time, 1))
+    assert 300 < virtual_time.now < 310
+
+
+def test_a_prefect_that_does_not_answer_holds_nobody_up_for_long(
+    virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(SlowPrefect):
+        async def read_global_concurrency_limit_by_name(self, name: str) -> GlobalConcurrencyLimitResponse:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+    silent = Silent(virtual_time, 10)
+    monkeypatch.setattr(shared_pace, "get_client", lambda: silent)
+    monkeypatch.setattr(shared_pace, "time", virtual_time)
+    assert virtual_time.run(sent(process(shared_pace._take_share), virtual_time, 10))[-1] < 12
 
 
 async def test_without_the_limit_prefect_is_asked_once_for_all(

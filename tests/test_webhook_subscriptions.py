@@ -235,3 +235,11 @@ async def test_on_this_machine_http_is_fine_for_trying_things_out(
 ) -> None:
     hook = await acreate_webhook_subscription.fn(credentials, **asked(url=url))
     assert (hook.callback_url, hooks(sandbox)) == (url, [hook.uri])
+
+
+def test_a_key_that_a_server_returns_is_not_kept() -> None:
+    members = dict.fromkeys(("uri", "callback_url", "state", "scope", "organization"), "x") | {"events": []}
+    times = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z")
+    hook = WebhookSubscription.model_validate(members | times | {"signing_key": "whsec-1", "unknown": "kept"})
+    assert "whsec-1" not in repr(hook)
+    assert hook.model_extra == {"unknown": "kept"}
