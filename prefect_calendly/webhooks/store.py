@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
@@ -138,8 +140,7 @@ class EventStore:
         """
         try:
             if self._url.get_backend_name() == "sqlite":
-                # Before SQLite does, whose files others may read; its two other files take after this one.
-                await asyncio.to_thread(Path(str(self._url.database)).touch, 0o600)
+                await asyncio.to_thread(_make_file, Path(str(self._url.database)))
             async with asyncio.timeout(_LONGEST_SECONDS), self._engine.begin() as connection:
                 # Of two that make the same table at the same time, one fails.
                 if connection.dialect.name == "sqlite":
@@ -255,9 +256,24 @@ class EventStore:
             raise StoreUnavailableError(f"the store gives no answer ({type(error).__name__})") from None
 
 
+def _make_file(path: Path) -> None:
+    # Before SQLite does, whose files others may read; its two other files take after this one.
+    path.touch(0o600)
+    with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as connection:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")  # the file keeps it
+                return
+            except sqlite3.OperationalError as error:
+                # Of several that change it at once, SQLite lets none wait: each has read what the others want to write.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
+
+
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
     # Calendly forgets a delivery that was taken, so it must outlive a power cut; once per batch that costs little.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA secure_delete = ON")  # what a confirmed event said is overwritten

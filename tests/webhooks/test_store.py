@@ -90,6 +90,13 @@ async def test_two_receivers_that_start_and_write_at_once_know_each_event_once(s
     await asyncio.gather(*(store.close() for store in stores))
 
 
+async def test_receivers_that_make_the_same_file_at_once_do_not_refuse_to_start(tmp_path: Path) -> None:
+    for number in range(60):  # one in 50 failed
+        stores = [EventStore(f"sqlite:///{tmp_path / f'{number}.db'}") for _ in range(4)]
+        await asyncio.gather(*(store.open() for store in stores))
+        await asyncio.gather(*(store.close() for store in stores))
+
+
 async def test_a_file_can_be_read_by_its_owner_only_and_keeps_nothing_of_what_was_confirmed(tmp_path: Path) -> None:
     path = tmp_path / "receiver.db"
     async with opened(f"sqlite:///{path}") as store:
