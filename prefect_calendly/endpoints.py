@@ -23,8 +23,6 @@ from prefect_calendly.sync import run_sync
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_READS, _WRITES = "calendly-read", "calendly-write"
-
 AsyncTask = Task[Concatenate[CalendlyCredentials, P], Coroutine[Any, Any, R]]
 SyncTask = Task[Concatenate[CalendlyCredentials, P], R]
 
@@ -62,7 +60,7 @@ def _as_task(fn: Callable[..., Any], endpoint: Callable[..., Any], name: str, *,
         fn=fn,
         name=name,
         description=inspect.getdoc(endpoint),
-        tags=["calendly", _WRITES if writes else _READS],
+        # No tags: Prefect would ask its server for the concurrency limits of that name, and wait for its database.
         # Prefect's cache key masks secrets: with a cache, one account would be served another's data.
         cache_policy=NO_CACHE,
         # Results hold personal data: they stay in memory unless the user says otherwise.
@@ -143,7 +141,7 @@ def sync_twin(task: AsyncTask[P, R]) -> SyncTask[P, R]:
         return run_sync(lambda: async_fn(credentials, *args, **kwargs), name, async_name)
 
     call.__name__ = call.__qualname__ = name
-    twin: SyncTask[P, R] = _as_task(call, async_fn, task.name, writes=_WRITES in task.tags)
+    twin: SyncTask[P, R] = _as_task(call, async_fn, task.name, writes=task.retry_condition_fn is retry_write)
     return twin
 
 

@@ -46,14 +46,15 @@ def database(path: Path) -> contextlib.closing[sqlite3.Connection]:
     return contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10))
 
 
-async def test_what_comes_at_once_is_given_together(receiver: Receiver, prefect: FakePrefect) -> None:
+async def test_what_comes_at_once_is_given_together(prefect: FakePrefect, tmp_path: Path) -> None:
     deliveries = [booking(number) for number in range(120)]
-    answers = await receiver.deliver_all(deliveries, at_once=60)
-    assert {answer.status_code for answer in answers} == {200}
-    assert prefect.stored.keys() == ids(*deliveries)
-    assert prefect.posts < 60
-    until(confirmed(receiver, 120), 20)
-    assert sum(prefect.told.values()) == 120
+    with running(settings(tmp_path / "receiver.db", handover_seconds=20), prefect.url) as receiver:
+        answers = await receiver.deliver_all(deliveries, at_once=60)
+        assert {answer.status_code for answer in answers} == {200}
+        assert prefect.stored.keys() == ids(*deliveries)
+        assert prefect.posts < 60
+        until(confirmed(receiver, 120), 20)
+        assert sum(prefect.told.values()) == 120
 
 
 def test_while_prefect_is_away_deliveries_are_kept_and_calendly_is_asked_to_come_again(
