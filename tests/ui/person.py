@@ -91,7 +91,9 @@ class Person:
         elif route.request.method != "POST":
             route.continue_()
         else:
-            route.fulfill(response=until(lambda: answer if (answer := route.fetch()).status != 503 else None))
+            # Prefect's server closes what was quiet for 5 s, perhaps just now.
+            answer = until(lambda: got if (got := route.fetch(max_retries=3)).status != 503 else None)
+            route.fulfill(response=answer)
 
     def run_form(self, deployment: str, *, width: int = DESK) -> Page:
         """Open the form for a custom run of a deployment."""

@@ -324,7 +324,8 @@ async def test_two_receivers_on_one_store_make_one_event_of_a_delivery(prefect: 
     come = delivered("invitee.created", invitee(NEW, old_invitee=OLD))
     deliveries = [*(booking(number) for number in range(40)), gone, come]
     both = [booking(f"both{number}") for number in range(20)]
-    with running(settings(store_url), prefect.url) as one, running(settings(store_url), prefect.url) as two:
+    patient = settings(store_url, handover_seconds=20)
+    with running(patient, prefect.url) as one, running(patient, prefect.url) as two:
         firsts = await one.deliver_all(deliveries[:30])
         again = await two.deliver_all(deliveries)
         assert {answer.status_code for answer in (*firsts, *again)} == {200}
