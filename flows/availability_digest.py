@@ -31,10 +31,10 @@ from prefect_calendly.availability import (
     alist_busy_times,
 )
 from prefect_calendly.client import Outcome, RequestMeter, count_requests
+from prefect_calendly.client.errors import BadRequestError
+from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, uuid_of
 from prefect_calendly.endpoints import endpoint_task, on_client, stream
-from prefect_calendly.errors import BadRequestError
 from prefect_calendly.event_types import EventType, alist_event_types
-from prefect_calendly.identifiers import CALENDLY_ORIGIN, uuid_of
 from prefect_calendly.organizations import alist_memberships
 from prefect_calendly.users import User, aget_current_user, aget_user
 

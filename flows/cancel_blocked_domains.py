@@ -47,8 +47,7 @@ from flows.notifications import check_notifier, failures_told, notify
 from flows.progress import progress
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
 from prefect_calendly.client import RequestMeter, count_requests
-from prefect_calendly.endpoints import endpoint_task, on_client, stream
-from prefect_calendly.errors import (
+from prefect_calendly.client.errors import (
     AlreadyCanceledError,
     AuthenticationError,
     EventInPastError,
@@ -56,7 +55,8 @@ from prefect_calendly.errors import (
     NotFoundError,
     printable,
 )
-from prefect_calendly.identifiers import uuid_of
+from prefect_calendly.client.identifiers import uuid_of
+from prefect_calendly.endpoints import endpoint_task, on_client, stream
 from prefect_calendly.invitees import Invitee, alist_invitees, alist_invitees_of_events
 from prefect_calendly.organizations import alist_memberships
 from prefect_calendly.scheduled_events import (

@@ -14,7 +14,7 @@ import idna
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from prefect_calendly.client import RequestMeter
-from prefect_calendly.errors import CalendlyError, printable
+from prefect_calendly.client.errors import CalendlyError, printable
 from prefect_calendly.resource import zone_names
 
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")

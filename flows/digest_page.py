@@ -13,7 +13,7 @@ from flows.digest import BUSY_KINDS, Changes, Digest, HalfDay, HostDay, HostDige
 from flows.digest_time import day_bounds
 from flows.heat_map import DAYS, SCALE, Row, Tile, heat_map, image
 from prefect_calendly.client import RequestMeter
-from prefect_calendly.errors import printable
+from prefect_calendly.client.errors import printable
 
 # The page is read on a phone; the table artifact has everything.
 _SHOWN_HOSTS: Final = 50

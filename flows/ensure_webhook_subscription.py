@@ -30,8 +30,7 @@ from flows.webhook_gap import Memory
 from flows.webhook_receiver import prove
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
 from prefect_calendly.client import Outcome, RequestMeter, count_requests
-from prefect_calendly.endpoints import endpoint_task, on_client, stream
-from prefect_calendly.errors import (
+from prefect_calendly.client.errors import (
     ConflictError,
     InvalidAnswerError,
     NetworkError,
@@ -41,7 +40,8 @@ from prefect_calendly.errors import (
     ServerError,
     UnconfirmedWriteError,
 )
-from prefect_calendly.identifiers import uri_of
+from prefect_calendly.client.identifiers import uri_of
+from prefect_calendly.endpoints import endpoint_task, on_client, stream
 from prefect_calendly.users import User, aget_current_user
 from prefect_calendly.webhook_subscriptions import (
     WebhookEvent,
@@ -422,7 +422,7 @@ async def ensure_webhook_subscription(
             delivered before; the next run tries again.
         ValueError: The Secret block of the signing key or the notification block cannot be used, or there is a key to
             rotate and no block; nothing was asked or changed.
-        CalendlyError: It could not be done; see `prefect_calendly.errors`.
+        CalendlyError: It could not be done; see `prefect_calendly.client.errors`.
     """
     began = time.monotonic()
     await check_notifier(subscription.notify)

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Final, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
-from prefect_calendly.errors import printable
+from prefect_calendly.client.errors import printable
 
 Look = Literal["full", "busy", "half", "airy", "free", "closed", "unknown", "nothing"]
 

@@ -16,7 +16,7 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLOUD_UI_URL, PREFECT_UI_URL
 
 from flows.common import cell, urls_unlogged
-from prefect_calendly.errors import mask
+from prefect_calendly.client.errors import mask
 
 FAILED_KEY: Final = "failed-notification"
 _LONGEST_SECONDS: Final = 30

@@ -33,7 +33,7 @@ from flows.notifications import check_notifier, failures_told
 from flows.progress import progress
 from prefect_calendly import CalendlyCredentials, CalendlyError
 from prefect_calendly.client import RequestMeter, count_requests
-from prefect_calendly.identifiers import uuid_of
+from prefect_calendly.client.identifiers import uuid_of
 from prefect_calendly.invitees import Invitee, alist_invitees_of_events
 from prefect_calendly.scheduled_events import ScheduledEvent, alist_scheduled_events
 from prefect_calendly.users import User, aget_current_user

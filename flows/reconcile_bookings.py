@@ -30,7 +30,7 @@ from flows.poll_bookings import (
 )
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client import RequestMeter, count_requests
-from prefect_calendly.errors import printable
+from prefect_calendly.client.errors import printable
 from prefect_calendly.users import aget_current_user
 from prefect_calendly.webhooks.events import PREFIX, SOURCE_LABEL, URI_LABEL, CalendlyEvent, Payload
 from prefect_calendly.webhooks.prefect_api import known_events, stored_events

@@ -33,8 +33,8 @@ from flows.common import Parameters, cell, cost, counted
 from flows.notifications import check_notifier, failures_told, notify
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.client import RequestMeter, count_requests
+from prefect_calendly.client.identifiers import CALENDLY_ORIGIN
 from prefect_calendly.endpoints import endpoint_task, on_client, stream
-from prefect_calendly.identifiers import CALENDLY_ORIGIN
 from prefect_calendly.invitees import Invitee, alist_invitees
 from prefect_calendly.scheduled_events import ScheduledEvent, aget_scheduled_event
 from prefect_calendly.users import aget_current_user

@@ -7,8 +7,8 @@ Tasks live in one module per Calendly resource: `users`, `event_types`, `schedul
 from importlib.metadata import version
 
 from prefect_calendly.client import CalendlyClient
+from prefect_calendly.client.errors import CalendlyError
 from prefect_calendly.credentials import CalendlyCredentials
-from prefect_calendly.errors import CalendlyError
 
 __version__ = version("prefect-calendly")
 __all__ = ["CalendlyClient", "CalendlyCredentials", "CalendlyError", "__version__"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect_calendly.client import CalendlyClient, Method
+from prefect_calendly.client.identifiers import checked_path
 from prefect_calendly.endpoints import endpoint_task, sync_twin
-from prefect_calendly.identifiers import checked_path
 from prefect_calendly.resource import check_choice
 
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
@@ -38,7 +38,7 @@ async def acall_endpoint(
 
     Raises:
         ValueError: The method is unknown, or the path is no plain path.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

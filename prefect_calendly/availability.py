@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from prefect_calendly.client import CalendlyClient
+from prefect_calendly.client.identifiers import Reference, uri_of
+from prefect_calendly.client.times import utc, wire_time
 from prefect_calendly.endpoints import endpoint_task, sync_twin
-from prefect_calendly.identifiers import Reference, uri_of
-from prefect_calendly.resource import Items, Resource, Time, check_order, utc, windows, wire_time
+from prefect_calendly.resource import Items, Resource, Time, check_order, windows
 
 AVAILABLE_TIMES_DAYS = 31
 BUSY_TIMES_DAYS = 7
@@ -116,7 +117,7 @@ async def alist_available_times(
 
     Raises:
         ValueError: A time is naive, the end is not after the start, or `window_days` is out of range.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -166,7 +167,7 @@ async def alist_busy_times(
 
     Raises:
         ValueError: A time is naive, or the end is not after the start.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -233,7 +234,7 @@ async def alist_availability_schedules(client: CalendlyClient, user: Reference) 
 
     Raises:
         ValueError: `user` is none.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

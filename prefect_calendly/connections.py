@@ -10,9 +10,9 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr
 
 from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.client.errors import ConnectionFailedError, ConnectionPendingError, InvalidAnswerError
+from prefect_calendly.client.identifiers import filled_path
 from prefect_calendly.endpoints import endpoint_task, on_client, sync_twin
-from prefect_calendly.errors import ConnectionFailedError, ConnectionPendingError, InvalidAnswerError
-from prefect_calendly.identifiers import filled_path
 from prefect_calendly.resource import Resource, Time, check_choice
 
 APP = "calendly"
@@ -58,7 +58,7 @@ async def alist_connections(
 
     Raises:
         ValueError: `status`, `method` or `limit` is out of range, or the credentials are for Calendly itself.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -91,7 +91,7 @@ async def acreate_connection(client: CalendlyClient, *, method: ConnectionMethod
 
     Raises:
         ValueError: `method` is unknown, or the credentials are for Calendly itself.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -146,7 +146,7 @@ async def aget_connection(client: CalendlyClient, connection_id: str | Connectio
     Raises:
         ValueError: `connection_id` is none, or the credentials are for Calendly itself.
         NotFoundError: There is no such connection.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -169,7 +169,7 @@ async def adelete_connection(client: CalendlyClient, connection_id: str | Connec
     Raises:
         ValueError: `connection_id` is none, or the credentials are for Calendly itself.
         NotFoundError: There is no such connection.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -205,7 +205,7 @@ async def await_for_connection(
         ValueError: An argument is out of range, or the credentials are for Calendly itself.
         ConnectionFailedError: The authorisation failed for good.
         ConnectionPendingError: Nobody finished it in time.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

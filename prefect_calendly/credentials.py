@@ -29,7 +29,7 @@ from prefect_calendly.client import (
     checked_base_url,
     checked_key,
 )
-from prefect_calendly.errors import CalendlyError
+from prefect_calendly.client.errors import CalendlyError
 from prefect_calendly.shared_pace import share_of_run
 from prefect_calendly.sync import run_sync
 

@@ -16,8 +16,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from prefect_calendly.client import CalendlyClient
+from prefect_calendly.client.errors import ExternalCalendarError, NetworkError, RateLimitedError, ServerError
 from prefect_calendly.credentials import CalendlyCredentials
-from prefect_calendly.errors import ExternalCalendarError, NetworkError, RateLimitedError, ServerError
 from prefect_calendly.sync import run_sync
 
 P = ParamSpec("P")

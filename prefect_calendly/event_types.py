@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 from prefect_calendly.client import CalendlyClient
+from prefect_calendly.client.identifiers import Reference, filled_path, optional_uris, uuid_of
 from prefect_calendly.endpoints import endpoint_task, listing_task, sync_twin
-from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
 from prefect_calendly.resource import Items, Resource, Time, check_sort
 
 
@@ -121,7 +121,7 @@ async def alist_event_types(
 
     Raises:
         ValueError: An argument is missing or out of range.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -165,7 +165,7 @@ async def aget_event_type(client: CalendlyClient, event_type: Reference) -> Even
 
     Raises:
         ValueError: `event_type` is none.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

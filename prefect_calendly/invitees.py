@@ -12,21 +12,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.client.errors import CalendlyError, NotFoundError, PermissionDeniedError, UnconfirmedWriteError
+from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
+from prefect_calendly.client.times import utc, wire_time
 from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, stream, sync_twin
-from prefect_calendly.errors import CalendlyError, NotFoundError, PermissionDeniedError, UnconfirmedWriteError
 from prefect_calendly.event_types import aget_event_type
-from prefect_calendly.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
-from prefect_calendly.resource import (
-    Items,
-    Resource,
-    Time,
-    check_choice,
-    check_email,
-    check_sort,
-    utc,
-    wire_time,
-    zone_names,
-)
+from prefect_calendly.resource import Items, Resource, Time, check_choice, check_email, check_sort, zone_names
 from prefect_calendly.scheduled_events import Cancellation, alist_scheduled_events
 from prefect_calendly.users import User, aget_current_user
 
@@ -170,7 +161,7 @@ async def alist_invitees(
 
     Raises:
         ValueError: `event` is none, or an argument is out of range.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -208,7 +199,7 @@ async def aget_invitee(client: CalendlyClient, invitee: Reference, *, event: Ref
 
     Raises:
         ValueError: `invitee` or `event` is none.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -331,7 +322,7 @@ async def acreate_invitee(
         SlotFilledError: Somebody else has that start time.
         PlanRequiredError: The plan has no booking by API.
         UnconfirmedWriteError: The answer was lost, and the booking was not found, or could not be looked up.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 from prefect_calendly.client import CalendlyClient
+from prefect_calendly.client.identifiers import Reference, optional_uris
 from prefect_calendly.endpoints import listing_task, sync_twin
-from prefect_calendly.identifiers import Reference, optional_uris
 from prefect_calendly.resource import Resource, Time, check_choice, check_email
 
 
@@ -68,7 +68,7 @@ async def alist_memberships(
 
     Raises:
         ValueError: Neither `organization` nor `user`, or an argument is out of range.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

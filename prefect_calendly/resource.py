@@ -1,4 +1,4 @@
-"""What all Calendly models share, and how times go onto the wire."""
+"""What all Calendly models share, and the checks of their tasks' arguments."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypeVar
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from prefect_calendly.client.times import utc
 
 T = TypeVar("T")
 
@@ -45,31 +47,6 @@ Time = Annotated[datetime, AfterValidator(_in_utc)]
 def zone_names() -> frozenset[str]:
     """Return the IANA names of all time zones known here; they are read from disk, once."""
     return frozenset(available_timezones())
-
-
-def utc(value: datetime, argument: str) -> datetime:
-    """Check that a time is aware, and return it in UTC.
-
-    Args:
-        value: An aware datetime, in any zone.
-        argument: The caller's argument, for the error text.
-
-    Returns:
-        The same instant in UTC.
-
-    Raises:
-        ValueError: It is naive, or no datetime.
-    """
-    if not isinstance(value, datetime):
-        raise ValueError(f"{argument} must be an aware datetime, not {type(value).__name__}")
-    if value.tzinfo is None or value.utcoffset() is None:
-        raise ValueError(f"{argument} must be an aware datetime: give it a time zone, such as tzinfo=UTC")
-    return value.astimezone(UTC)
-
-
-def wire_time(value: datetime | None, argument: str) -> str | None:
-    """Return an aware time as Calendly wants it (`2026-01-02T03:04:05.678000Z`); None stays None."""
-    return None if value is None else utc(value, argument).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def check_order(start: datetime | None, end: datetime | None, start_name: str, end_name: str) -> None:

@@ -7,19 +7,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.client.errors import AlreadyCanceledError, BadRequestError, CalendlyError, InvalidAnswerError
+from prefect_calendly.client.identifiers import Reference, filled_path, optional_uris, uuid_of
+from prefect_calendly.client.times import wire_time
 from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, sync_twin
-from prefect_calendly.errors import AlreadyCanceledError, BadRequestError, CalendlyError, InvalidAnswerError
-from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
-from prefect_calendly.resource import (
-    Items,
-    Resource,
-    Time,
-    check_choice,
-    check_email,
-    check_order,
-    check_sort,
-    wire_time,
-)
+from prefect_calendly.resource import Items, Resource, Time, check_choice, check_email, check_order, check_sort
 
 LONGEST_REASON = 10_000
 
@@ -151,7 +143,7 @@ async def alist_scheduled_events(
 
     Raises:
         ValueError: No owner is given, a time is naive, or an argument is out of range.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -204,7 +196,7 @@ async def aget_scheduled_event(client: CalendlyClient, event: Reference) -> Sche
 
     Raises:
         ValueError: `event` is none.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -247,7 +239,7 @@ async def acancel_scheduled_event(
         EventInPastError: It has begun.
         AlreadyCanceledError: Somebody else has cancelled it, and `already_canceled_ok` is off.
         UnconfirmedWriteError: The answer was lost and the state could not be read.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

@@ -20,8 +20,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 
-from prefect_calendly.errors import RateLimitedError
-from prefect_calendly.pace import LONGEST_WAIT_SECONDS, Share, TakeShare
+from prefect_calendly.client.errors import RateLimitedError
+from prefect_calendly.client.pace import LONGEST_WAIT_SECONDS, Share, TakeShare
 
 SHARED_PACE = "calendly-requests"
 """Name of the global concurrency limit: its slots are requests, its slot decay is how many all may send a second."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from prefect_calendly.client import CalendlyClient
+from prefect_calendly.client.identifiers import Reference, filled_path, uuid_of
 from prefect_calendly.endpoints import endpoint_task, sync_twin
-from prefect_calendly.identifiers import Reference, filled_path, uuid_of
 from prefect_calendly.resource import Resource, Time
 
 
@@ -39,7 +39,7 @@ async def aget_current_user(client: CalendlyClient) -> User:
         The user; `current_organization` is the URI that organisation-wide calls need.
 
     Raises:
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -65,7 +65,7 @@ async def aget_user(client: CalendlyClient, user: Reference) -> User:
 
     Raises:
         ValueError: `user` is no user.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

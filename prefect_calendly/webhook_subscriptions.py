@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, model_validator
 
 from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.client.identifiers import Reference, filled_path, optional_uris, uuid_of
 from prefect_calendly.endpoints import endpoint_task, listing_task, stream, sync_twin
-from prefect_calendly.identifiers import Reference, filled_path, optional_uris, uuid_of
 from prefect_calendly.resource import Resource, Time, check_choice, check_sort
 
 WebhookScope = Literal["organization", "user", "group"]
@@ -155,7 +155,7 @@ async def alist_webhook_subscriptions(
 
     Raises:
         ValueError: The owner does not fit the scope, or an argument is out of range.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -213,7 +213,7 @@ async def acreate_webhook_subscription(
         ValueError: `url`, `events` or the owner do not fit; before any request.
         ConflictError: The URL is subscribed already.
         PlanRequiredError: The plan has no webhooks.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -261,7 +261,7 @@ async def aget_webhook_subscription(client: CalendlyClient, subscription: Refere
 
     Raises:
         ValueError: `subscription` is none.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -285,7 +285,7 @@ async def adelete_webhook_subscription(client: CalendlyClient, subscription: Ref
     Raises:
         ValueError: `subscription` is none.
         NotFoundError: There is no such subscription.
-        CalendlyError: See `prefect_calendly.errors`.
+        CalendlyError: See `prefect_calendly.client.errors`.
 
     Example:
         ```python

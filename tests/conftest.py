@@ -23,7 +23,8 @@ import pytest  # noqa: E402
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
-from prefect_calendly import CalendlyCredentials, pace  # noqa: E402
+from prefect_calendly import CalendlyCredentials  # noqa: E402
+from prefect_calendly.client import pace  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
 from tests.support import stack  # noqa: E402, F401  (a fixture)
 

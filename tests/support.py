@@ -20,8 +20,8 @@ import httpx
 import pytest
 from prefect.settings import get_current_settings
 
-from prefect_calendly import client, connections, pace
-from prefect_calendly.client import CalendlyClient
+from prefect_calendly import client, connections
+from prefect_calendly.client import CalendlyClient, pace
 from prefect_calendly.sandbox import Sandbox
 
 T = TypeVar("T")

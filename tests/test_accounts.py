@@ -16,7 +16,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from prefect_calendly import CalendlyCredentials, errors
+from prefect_calendly import CalendlyCredentials
+from prefect_calendly.client import errors
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, SECOND_CONNECTION, SECOND_USER
 from prefect_calendly.scheduled_events import acancel_scheduled_event, alist_scheduled_events, list_scheduled_events

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from prefect_calendly import CalendlyCredentials, errors
+from prefect_calendly import CalendlyCredentials
 from prefect_calendly.api import acall_endpoint
+from prefect_calendly.client import errors
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT, INVITEE, ORGANIZATION
 from prefect_calendly.users import aget_current_user

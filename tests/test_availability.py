@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_calendly import CalendlyCredentials, errors
+from prefect_calendly import CalendlyCredentials
 from prefect_calendly.availability import (
     AvailabilitySchedule,
     AvailableTime,
@@ -20,7 +20,9 @@ from prefect_calendly.availability import (
     alist_busy_times,
     stitched,
 )
-from prefect_calendly.resource import check_choice, check_email, check_order, utc, windows, wire_time
+from prefect_calendly.client import errors
+from prefect_calendly.client.times import utc, wire_time
+from prefect_calendly.resource import check_choice, check_email, check_order, windows
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT_TYPE
 from tests.conftest import credentials_for

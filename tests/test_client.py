@@ -25,13 +25,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from prefect_calendly import errors
 from prefect_calendly.client import (
     USER_AGENT,
     CalendlyClient,
     Method,
     checked_base_url,
     count_requests,
+    errors,
     parsed,
     settle,
 )

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_calendly import CalendlyCredentials, errors
+from prefect_calendly import CalendlyCredentials
+from prefect_calendly.client import errors
 from prefect_calendly.connections import (
     Connection,
     acreate_connection,

@@ -2,8 +2,9 @@
 
 import pytest
 
-from prefect_calendly import CalendlyCredentials, errors
+from prefect_calendly import CalendlyCredentials
 from prefect_calendly.availability import alist_availability_schedules
+from prefect_calendly.client import errors
 from prefect_calendly.event_types import EventType, aget_event_type, alist_event_types
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT_TYPE, ORGANIZATION

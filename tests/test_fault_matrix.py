@@ -15,9 +15,7 @@ import pytest
 
 from prefect_calendly.availability import alist_available_times, alist_busy_times
 from prefect_calendly.client import CalendlyClient, count_requests
-from prefect_calendly.connections import alist_connections
-from prefect_calendly.endpoints import on_client, stream
-from prefect_calendly.errors import (
+from prefect_calendly.client.errors import (
     BadRequestError,
     CalendlyError,
     CalendlyTokenError,
@@ -37,6 +35,8 @@ from prefect_calendly.errors import (
     SlotFilledError,
     UnconfirmedWriteError,
 )
+from prefect_calendly.connections import alist_connections
+from prefect_calendly.endpoints import on_client, stream
 from prefect_calendly.invitees import acreate_invitee, alist_invitees, alist_invitees_of_events
 from prefect_calendly.resource import Resource
 from prefect_calendly.sandbox import Sandbox

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_calendly.identifiers import checked_path, filled_path, optional_uris, uri_of, uuid_of
+from prefect_calendly.client.identifiers import checked_path, filled_path, optional_uris, uri_of, uuid_of
 
 UUID = "GBGBDCAADAEDCRZ2"
 URI = f"https://api.calendly.com/users/{UUID}"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from prefect_calendly import CalendlyCredentials, errors
+from prefect_calendly import CalendlyCredentials
 from prefect_calendly.availability import alist_available_times
+from prefect_calendly.client import errors
 from prefect_calendly.event_types import alist_event_types
 from prefect_calendly.invitees import (
     AnswerByUuid,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_calendly.errors import RateLimitedError
-from prefect_calendly.pace import Limiter, Pace, Quota, limiter_for
+from prefect_calendly.client.errors import RateLimitedError
+from prefect_calendly.client.pace import Limiter, Pace, Quota, limiter_for
 from tests.support import VirtualTime, virtual_time
 
 
@@ -48,7 +48,7 @@ def test_never_more_than_the_rate_in_any_second_and_hardly_less(rate: float, vir
 def test_no_rhythm_of_callers_gets_above_the_rate(pauses: list[float], rate: int) -> None:
     clock = VirtualTime()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.pace.time", clock)
+        patch.setattr("prefect_calendly.client.pace.time", clock)
         mine = limiter(rate)
         times: list[float] = []
 
@@ -71,7 +71,7 @@ def test_however_late_callers_wake_up_they_do_not_get_above_the_rate(lateness: l
     mine = limiter(rate)
     times: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.pace.time", clock)
+        patch.setattr("prefect_calendly.client.pace.time", clock)
         for late in lateness:
             while wait := mine.pace.take():
                 clock.now += wait + late
@@ -209,7 +209,7 @@ def test_against_calendlys_window_no_request_is_ever_too_many(
         await asyncio.gather(*(call() for _ in range(callers)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.pace.time", clock)
+        patch.setattr("prefect_calendly.client.pace.time", clock)
         clock.run(story())
     windows = -(-callers // limit) + 1
     assert too_many <= max(0, at_once - limit) * windows

@@ -16,7 +16,7 @@ from flows.common import Parameters
 from flows.ensure_webhook_subscription import SubscriptionSpec
 from flows.poll_bookings import BookingsToPoll
 from flows.reconcile_bookings import BookingsToReconcile
-from prefect_calendly import errors
+from prefect_calendly.client import errors
 from prefect_calendly.credentials import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
 

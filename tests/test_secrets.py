@@ -45,14 +45,15 @@ from flows.poll_bookings import BookingsToPoll, poll_bookings
 from flows.reconcile_bookings import BookingsToReconcile, reconcile_bookings
 from flows.record_expired_approval import EXPIRED_MESSAGES, record_expired_approval
 from flows.screen_booking import screen_booking
-from prefect_calendly import CalendlyCredentials, client, pace
+from prefect_calendly import CalendlyCredentials, client
+from prefect_calendly.client import pace
+from prefect_calendly.client.errors import CalendlyError, ConnectionPendingError
 from prefect_calendly.connections import (
     acreate_connection,
     adelete_connection,
     alist_connections,
     await_for_connection,
 )
-from prefect_calendly.errors import CalendlyError, ConnectionPendingError
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
 from tests.flows.conftest import Receiver

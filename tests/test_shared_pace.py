@@ -21,9 +21,9 @@ from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectNotFound
 
 from prefect_calendly import CalendlyCredentials, shared_pace
+from prefect_calendly.client.errors import RateLimitedError
+from prefect_calendly.client.pace import Limiter, Pace, Quota, Share, TakeShare
 from prefect_calendly.endpoints import on_client
-from prefect_calendly.errors import RateLimitedError
-from prefect_calendly.pace import Limiter, Pace, Quota, Share, TakeShare
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.shared_pace import SHARED_PACE, share_of_run
 from prefect_calendly.users import aget_current_user
@@ -148,7 +148,7 @@ def test_no_rhythm_of_several_processes_gets_far_above_the_pace(pauses: list[lis
         await asyncio.gather(*(caller(limiter, pause) for limiter, each in limiters for pause in each))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.pace.time", clock)
+        patch.setattr("prefect_calendly.client.pace.time", clock)
         clock.run(story())
     assert len(times) == sum(map(len, pauses))
     # What a process did not send in its time may follow up to a second later: one share each.
@@ -178,7 +178,7 @@ def test_clients_of_one_process_ask_for_one_share_at_a_time(threads: bool, virtu
 
     if threads:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("prefect_calendly.pace.time", time)
+            patch.setattr("prefect_calendly.client.pace.time", time)
             workers = [threading.Thread(target=asyncio.run, args=(clients(),)) for _ in range(3)]
             for worker in workers:
                 worker.start()

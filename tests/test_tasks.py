@@ -16,8 +16,8 @@ from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
 
-from prefect_calendly import CalendlyCredentials, errors
-from prefect_calendly.client import CalendlyClient
+from prefect_calendly import CalendlyCredentials
+from prefect_calendly.client import CalendlyClient, errors
 from prefect_calendly.endpoints import (
     endpoint_task,
     listing_task,

@@ -4,7 +4,8 @@
 
 import pytest
 
-from prefect_calendly import CalendlyCredentials, errors
+from prefect_calendly import CalendlyCredentials
+from prefect_calendly.client import errors
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, ORGANIZATION, SECOND_USER
 from prefect_calendly.users import User, aget_current_user, aget_user

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from prefect_calendly import CalendlyCredentials, errors
+from prefect_calendly import CalendlyCredentials
+from prefect_calendly.client import errors
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, GROUP, ORGANIZATION, WEBHOOK
 from prefect_calendly.webhook_subscriptions import (

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID, uuid5
 
-from prefect_calendly.identifiers import CALENDLY_ORIGIN
+from prefect_calendly.client.identifiers import CALENDLY_ORIGIN
 from prefect_calendly.invitees import Invitee
 from prefect_calendly.scheduled_events import ScheduledEvent
 from prefect_calendly.webhooks.deliveries import (

@@ -25,7 +25,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prefect_calendly.identifiers import uri_of
+from prefect_calendly.client.identifiers import uri_of
 from prefect_calendly.webhooks.connection import PrefectConnection
 from prefect_calendly.webhooks.deliveries import PING, Delivery, DeliveryError, parse_delivery
 from prefect_calendly.webhooks.errors import BusyError, NoKeyError, NotTakenError

@@ -48,14 +48,14 @@ from flows.progress import Steps, progress
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.availability import AvailabilitySchedule
 from prefect_calendly.client import RequestMeter
-from prefect_calendly.endpoints import on_client
-from prefect_calendly.errors import (
+from prefect_calendly.client.errors import (
     BadRequestError,
     CalendlyTokenError,
     GatewayKeyError,
     NotFoundError,
     RoleRequiredError,
 )
+from prefect_calendly.endpoints import on_client
 from prefect_calendly.invitees import acreate_invitee
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import acancel_scheduled_event

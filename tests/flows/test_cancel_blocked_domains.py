@@ -40,8 +40,8 @@ from flows.cancel_blocked_domains import (
 from flows.changes import is_shared, mark_of_change
 from flows.notifications import FAILED_KEY
 from prefect_calendly import CalendlyClient, CalendlyCredentials
+from prefect_calendly.client.errors import GatewayKeyError, RoleRequiredError, ServerError
 from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, stream
-from prefect_calendly.errors import GatewayKeyError, RoleRequiredError, ServerError
 from prefect_calendly.invitees import EventInvitees, Invitee, alist_invitees_of_events
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent, alist_scheduled_events

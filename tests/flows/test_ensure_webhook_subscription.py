@@ -32,7 +32,7 @@ from flows.ensure_webhook_subscription import (
 )
 from flows.notifications import FAILED_KEY
 from prefect_calendly import CalendlyCredentials
-from prefect_calendly.errors import (
+from prefect_calendly.client.errors import (
     ConflictError,
     InsufficientScopeError,
     PlanRequiredError,

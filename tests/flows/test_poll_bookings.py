@@ -37,7 +37,7 @@ from flows.poll_bookings import (
     to_tell,
 )
 from prefect_calendly import CalendlyCredentials
-from prefect_calendly.errors import GatewayKeyError
+from prefect_calendly.client.errors import GatewayKeyError
 from prefect_calendly.invitees import Invitee
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent

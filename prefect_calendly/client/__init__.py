@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from prefect_calendly.errors import (
+from prefect_calendly.client.errors import (
     AuthenticationError,
     BadRequestError,
     CalendlyError,
@@ -37,9 +37,9 @@ from prefect_calendly.errors import (
     UnconfirmedWriteError,
     error_for_answer,
 )
-from prefect_calendly.identifiers import HasUri, checked_path
-from prefect_calendly.pace import LONGEST_WAIT_SECONDS, TakeShare, limiter_for
-from prefect_calendly.resource import wire_time
+from prefect_calendly.client.identifiers import HasUri, checked_path
+from prefect_calendly.client.pace import LONGEST_WAIT_SECONDS, TakeShare, limiter_for
+from prefect_calendly.client.times import wire_time
 
 DEFAULT_GATEWAY_URL: Final = "https://gateway.maton.ai/calendly"
 DEFAULT_CONNECTIONS_URL: Final = "https://ctrl.maton.ai"
@@ -314,7 +314,7 @@ class CalendlyClient:
             The decoded JSON; None where there is no body.
 
         Raises:
-            CalendlyError: The fitting error; see `prefect_calendly.errors`.
+            CalendlyError: The fitting error; see `prefect_calendly.client.errors`.
             ValueError: The path is no plain path, or a parameter cannot be sent.
         """
         url = self._base_url(host) + checked_path(path)

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from prefect_calendly.errors import RateLimitedError
+from prefect_calendly.client.errors import RateLimitedError
 
 # Whoever would have to wait longer is told so instead.
 LONGEST_WAIT_SECONDS = 300.0
