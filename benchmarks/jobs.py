@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stack import KEY
+from prefect_calendly.invitees import list_invitees_of_events_via
+from prefect_calendly.organizations import list_memberships_via
+from prefect_calendly.scheduled_events import list_scheduled_events_via
+from prefect_calendly.users import get_current_user_via
 
 AT_ONCE = 16
 HORIZON = timedelta(days=365)
@@ -65,22 +69,17 @@ async def bare_scan(sandbox: str, since: str = "") -> dict[str, Any]:
 async def client_scan(sandbox: str) -> dict[str, Any]:
     """Do the same through our client, and decide as the flow does; without Prefect."""
     from flows.cancel_blocked_domains import CancelPolicy, decide
-    from prefect_calendly.endpoints import on_client, stream
-    from prefect_calendly.invitees import alist_invitees_of_events
-    from prefect_calendly.organizations import alist_memberships
-    from prefect_calendly.scheduled_events import alist_scheduled_events
-    from prefect_calendly.users import aget_current_user
 
     policy, now = CancelPolicy(blocked_domains=["nobody.example"]), datetime.now(UTC)
     began = time.perf_counter()
     async with _credentials(sandbox).get_client() as client:
-        organization = (await on_client(aget_current_user)(client)).current_organization
-        members = [each.user.email async for each in stream(alist_memberships)(client, organization=organization)]
-        listing = stream(alist_scheduled_events)(
+        organization = (await get_current_user_via(client)).current_organization
+        members = [each.user.email async for each in list_memberships_via(client, organization=organization)]
+        listing = list_scheduled_events_via(
             client, organization=organization, status="active", min_start_time=now, max_start_time=now + HORIZON
         )
         events = [event async for event in listing]
-        found = await on_client(alist_invitees_of_events)(client, events, status="active")
+        found = await list_invitees_of_events_via(client, events, status="active")
         decisions = [decide(event, its.invitees, policy) for event, its in zip(events, found, strict=True)]
     assert all(decision.action == "keep" for decision in decisions)
     seconds = time.perf_counter() - began
@@ -167,12 +166,10 @@ def _megabytes(what: str) -> float:
 
 async def client_asks(sandbox: str, times: str) -> dict[str, Any]:
     """Send so many requests at the default pace, as one process that has the key to itself."""
-    from prefect_calendly.endpoints import on_client
-    from prefect_calendly.users import aget_current_user
 
     began = time.perf_counter()
     async with _credentials(sandbox, pace=10).get_client() as client:
-        await client.all(range(int(times)), lambda _: on_client(aget_current_user)(client))
+        await client.all(range(int(times)), lambda _: get_current_user_via(client))
     return {"seconds": time.perf_counter() - began}
 
 

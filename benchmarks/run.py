@@ -26,15 +26,15 @@ from benchmarks.listing import listing, start
 from benchmarks.load import load
 from benchmarks.stack import KEY, sandbox
 from benchmarks.webhooks import webhooks
+from prefect_calendly.invitees import list_invitees_via
+from prefect_calendly.scheduled_events import get_scheduled_event_via, list_scheduled_events_via
 
 
 async def _uuids(url: str, wanted: int) -> list[str]:
     from prefect_calendly import CalendlyClient
-    from prefect_calendly.endpoints import stream
-    from prefect_calendly.scheduled_events import alist_scheduled_events
 
     async with CalendlyClient(KEY, gateway_url=f"{url}/calendly", requests_per_second=10_000) as client:
-        listing = stream(alist_scheduled_events)(client, organization="BBBBBBBBBBBBBBBB", limit=wanted)
+        listing = list_scheduled_events_via(client, organization="BBBBBBBBBBBBBBBB", limit=wanted)
         return [event.uri.rpartition("/")[2] async for event in listing]
 
 
@@ -43,9 +43,6 @@ def client_against_httpx(rounds: int) -> Claim:
     import httpx
 
     from prefect_calendly import CalendlyClient
-    from prefect_calendly.endpoints import on_client, stream
-    from prefect_calendly.invitees import alist_invitees
-    from prefect_calendly.scheduled_events import aget_scheduled_event
 
     async def bare(base: str, uuids: list[str]) -> None:
         limits = httpx.Limits(max_connections=16, max_keepalive_connections=16)
@@ -64,10 +61,10 @@ def client_against_httpx(rounds: int) -> Claim:
         async with CalendlyClient(KEY, gateway_url=base, requests_per_second=10_000, max_concurrency=16) as client:
 
             async def invitees(uuid: str) -> None:
-                _ = [invitee async for invitee in stream(alist_invitees)(client, uuid)]
+                _ = [invitee async for invitee in list_invitees_via(client, uuid)]
 
             async def event(uuid: str) -> None:
-                await on_client(aget_scheduled_event)(client, uuid)
+                await get_scheduled_event_via(client, uuid)
 
             calls = [(call, uuid) for call in (event, invitees) for uuid in uuids]
             await client.all(calls, lambda pair: pair[0](pair[1]))
@@ -92,7 +89,7 @@ def memory() -> Claim:
 import asyncio, resource, sys
 from pathlib import Path
 from prefect_calendly import CalendlyClient
-from prefect_calendly.endpoints import stream
+from prefect_calendly.tasks import stream
 from prefect_calendly.scheduled_events import alist_scheduled_events
 
 def in_use():
@@ -102,7 +99,7 @@ async def main():
     before = most = in_use()
     count = 0
     async with CalendlyClient({KEY!r}, gateway_url=sys.argv[1] + "/calendly", requests_per_second=10_000) as client:
-        async for event in stream(alist_scheduled_events)(client, organization="BBBBBBBBBBBBBBBB"):
+        async for event in list_scheduled_events_via(client, organization="BBBBBBBBBBBBBBBB"):
             count += 1
             if count % 100 == 0:
                 most = max(most, in_use())

@@ -26,17 +26,17 @@ from prefect_calendly.availability import (
     AVAILABLE_TIMES_DAYS,
     BUSY_TIMES_DAYS,
     AvailabilitySchedule,
-    alist_availability_schedules,
-    alist_available_times,
-    alist_busy_times,
+    list_availability_schedules_via,
+    list_available_times_via,
+    list_busy_times_via,
 )
 from prefect_calendly.client import Outcome, RequestMeter, count_requests
 from prefect_calendly.client.errors import BadRequestError
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, uuid_of
-from prefect_calendly.endpoints import endpoint_task, on_client, stream
-from prefect_calendly.event_types import EventType, alist_event_types
-from prefect_calendly.organizations import alist_memberships
-from prefect_calendly.users import User, aget_current_user, aget_user
+from prefect_calendly.event_types import EventType, list_event_types_via
+from prefect_calendly.organizations import list_memberships_via
+from prefect_calendly.tasks import client_task
+from prefect_calendly.users import User, aget_current_user, get_user_via
 
 KEY_PREFIX: Final = "availability-digest-"
 LONGEST_DIGEST_DAYS: Final = 62
@@ -192,11 +192,11 @@ class DigestUnreadableError(Exception):
 # Tasks
 
 
-@endpoint_task("Find the hosts")
+@client_task("Find the hosts")
 async def find_hosts(client: CalendlyClient, request: DigestRequest, user: User) -> tuple[list[Host], list[Problem]]:
     """Return the hosts that were asked for, each once; and which of them could not be read."""
     if request.scope == "organization":
-        members = stream(alist_memberships)(client, organization=user.current_organization)
+        members = list_memberships_via(client, organization=user.current_organization)
         return list({_host(member.user): None async for member in members}), []
     if not request.hosts:
         return [_host(user)], []
@@ -206,8 +206,8 @@ async def find_hosts(client: CalendlyClient, request: DigestRequest, user: User)
         if reference in (user.uri.rpartition("/")[2], user.email.lower()):
             return _host(user)
         if "@" not in reference:
-            return _host(await on_client(aget_user)(client, reference))
-        members = stream(alist_memberships)(client, organization=user.current_organization, email=reference)
+            return _host(await get_user_via(client, reference))
+        members = list_memberships_via(client, organization=user.current_organization, email=reference)
         found = [_host(member.user) async for member in members]
         if not found:  # the position, not the address: this text ends up in logs
             raise ValueError(f"hosts[{position}]: no member of the organisation has this e-mail address")
@@ -220,17 +220,17 @@ async def find_hosts(client: CalendlyClient, request: DigestRequest, user: User)
     return list(hosts), problems
 
 
-@endpoint_task("List event types of the hosts")
+@client_task("List event types of the hosts")
 async def read_offers(client: CalendlyClient, hosts: Sequence[str]) -> list[Outcome[str, list[Offer]]]:
     """Return the active event types of each host."""
 
     async def read(host: str) -> list[Offer]:
-        return [_offer(item) async for item in stream(alist_event_types)(client, user=host, active=True)]
+        return [_offer(item) async for item in list_event_types_via(client, user=host, active=True)]
 
     return await client.each(hosts, read)
 
 
-@endpoint_task("Read open slots")
+@client_task("Read open slots")
 async def read_slots(
     client: CalendlyClient, event_types: Sequence[str], start: datetime, end: datetime
 ) -> list[Outcome[str, list[datetime]]]:
@@ -238,7 +238,7 @@ async def read_slots(
 
     async def read(event_type: str) -> list[datetime]:
         async def ask(begin: datetime) -> list[datetime]:
-            slots = await on_client(alist_available_times)(client, event_type, start_time=begin, end_time=end)
+            slots = await list_available_times_via(client, event_type, start_time=begin, end_time=end)
             return [slot.start_time for slot in slots]
 
         return await from_now_on(ask, start, end)
@@ -246,7 +246,7 @@ async def read_slots(
     return await client.each(event_types, read)
 
 
-@endpoint_task("Read busy times")
+@client_task("Read busy times")
 async def read_busy(
     client: CalendlyClient, hosts: Sequence[str], start: datetime, end: datetime
 ) -> list[Outcome[str, list[Busy]]]:
@@ -254,7 +254,7 @@ async def read_busy(
 
     async def read(host: str) -> list[Busy]:
         async def ask(begin: datetime) -> list[Busy]:
-            times = await on_client(alist_busy_times)(client, host, start_time=begin, end_time=end)
+            times = await list_busy_times_via(client, host, start_time=begin, end_time=end)
             return [Busy(time.type, time.start_time, time.end_time) for time in times]
 
         return await from_now_on(ask, start, end)
@@ -262,12 +262,12 @@ async def read_busy(
     return await client.each(hosts, read)
 
 
-@endpoint_task("Read working hours")
+@client_task("Read working hours")
 async def read_schedules(
     client: CalendlyClient, hosts: Sequence[str]
 ) -> list[Outcome[str, list[AvailabilitySchedule]]]:
     """Return the availability schedules of each host."""
-    return await client.each(hosts, lambda host: on_client(alist_availability_schedules)(client, host))
+    return await client.each(hosts, lambda host: list_availability_schedules_via(client, host))
 
 
 async def from_now_on(ask: Callable[[datetime], Awaitable[list[T]]], start: datetime, end: datetime) -> list[T]:

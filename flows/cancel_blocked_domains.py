@@ -56,17 +56,17 @@ from prefect_calendly.client.errors import (
     printable,
 )
 from prefect_calendly.client.identifiers import uuid_of
-from prefect_calendly.endpoints import endpoint_task, on_client, stream
-from prefect_calendly.invitees import Invitee, alist_invitees, alist_invitees_of_events
+from prefect_calendly.invitees import Invitee, alist_invitees_of_events, list_invitees_via
 from prefect_calendly.organizations import alist_memberships
 from prefect_calendly.scheduled_events import (
     LONGEST_REASON,
     EventMembership,
     ScheduledEvent,
-    acancel_scheduled_event,
-    aget_scheduled_event,
-    alist_scheduled_events,
+    cancel_scheduled_event_via,
+    get_scheduled_event_via,
+    list_scheduled_events_via,
 )
+from prefect_calendly.tasks import client_task
 from prefect_calendly.users import User, aget_current_user
 
 SUMMARY_KEY: Final = "cancel-blocked-domains"
@@ -387,7 +387,7 @@ class CancelOutcome:
         return f"{self.result}: {self.detail}" if self.detail else self.result
 
 
-@endpoint_task("List scheduled events")
+@client_task("List scheduled events")
 async def list_active_events(
     client: CalendlyClient, owner: Mapping[str, str], since: datetime, until: datetime
 ) -> list[ScheduledEvent]:
@@ -395,7 +395,7 @@ async def list_active_events(
 
     Source: `GET /scheduled_events`.
     """
-    listed = stream(alist_scheduled_events)(
+    listed = list_scheduled_events_via(
         client,
         user=owner.get("user"),
         organization=owner.get("organization"),
@@ -439,7 +439,7 @@ def in_brief(event: ScheduledEvent, shared: dict[Any, Any]) -> ScheduledEvent:
     )
 
 
-@endpoint_task("Cancel scheduled events", writes=True)
+@client_task("Cancel scheduled events", writes=True)
 async def cancel_events(
     client: CalendlyClient,
     decisions: Sequence[Decision],
@@ -473,7 +473,7 @@ async def cancel_events(
         uuid = _uuid(decision)
         try:
             if decision.shared or look_again:
-                event = await on_client(aget_scheduled_event)(client, uuid)
+                event = await get_scheduled_event_via(client, uuid)
                 if event.status == "canceled":
                     if look_again and await _was_moved(client, uuid):
                         return CancelOutcome(decision.event, "left alone", "moved meanwhile, to a new event")
@@ -481,13 +481,13 @@ async def cancel_events(
                 if look_again and event.start_time != decision.start:
                     return CancelOutcome(decision.event, "left alone", "moved meanwhile")
             if decision.shared:
-                invitees = [invitee async for invitee in stream(alist_invitees)(client, uuid, status="active")]
+                invitees = [invitee async for invitee in list_invitees_via(client, uuid, status="active")]
                 now = decide(event, invitees, policy, own_domains)
                 if now.action != "cancel":
                     return CancelOutcome(decision.event, "left alone", "others have booked it meanwhile")
                 if look_again and now.why != decision.why:
                     return CancelOutcome(decision.event, "left alone", "its invitees have changed meanwhile")
-            cancellation = await on_client(acancel_scheduled_event)(
+            cancellation = await cancel_scheduled_event_via(
                 client,
                 uuid,
                 reason=policy.reason or None,
@@ -516,7 +516,7 @@ async def cancel_events(
 async def _was_moved(client: CalendlyClient, uuid: str) -> bool:
     """Say whether an event was canceled because an invitee has moved it: Calendly makes a new one then."""
     try:
-        return any([invitee.rescheduled async for invitee in stream(alist_invitees)(client, uuid)])
+        return any([invitee.rescheduled async for invitee in list_invitees_via(client, uuid)])
     except CalendlyError:  # it is canceled, whoever did it
         return False
 

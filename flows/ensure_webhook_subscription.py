@@ -41,17 +41,17 @@ from prefect_calendly.client.errors import (
     UnconfirmedWriteError,
 )
 from prefect_calendly.client.identifiers import uri_of
-from prefect_calendly.endpoints import endpoint_task, on_client, stream
+from prefect_calendly.tasks import client_task
 from prefect_calendly.users import User, aget_current_user
 from prefect_calendly.webhook_subscriptions import (
     WebhookEvent,
     WebhookScope,
     WebhookSubscription,
-    acreate_webhook_subscription,
-    adelete_webhook_subscription,
-    alist_webhook_subscriptions,
     checked_callback_url,
     checked_events,
+    create_webhook_subscription_via,
+    delete_webhook_subscription_via,
+    list_webhook_subscriptions_via,
 )
 from prefect_calendly.webhooks.prefect_api import last_delivery
 
@@ -299,13 +299,13 @@ def _differences(
 # Tasks
 
 
-@endpoint_task("Find the subscriptions of a URL")
+@client_task("Find the subscriptions of a URL")
 async def find_subscriptions(client: CalendlyClient, spec: SubscriptionSpec, user: User) -> list[WebhookSubscription]:
     """Return the subscriptions of a URL, of every scope that may be listed: a URL is taken whatever its scope."""
     found: list[WebhookSubscription] = []
     scopes: list[WebhookScope] = ["organization", "user"]
     for scope in [*scopes, "group"] if spec.scope == "group" else scopes:
-        listing = stream(alist_webhook_subscriptions)(
+        listing = list_webhook_subscriptions_via(
             client,
             organization=user.current_organization,
             scope=scope,
@@ -320,13 +320,13 @@ async def find_subscriptions(client: CalendlyClient, spec: SubscriptionSpec, use
     return found
 
 
-@endpoint_task("Subscribe a URL, unless it is taken", writes=True)
+@client_task("Subscribe a URL, unless it is taken", writes=True)
 async def subscribe(
     client: CalendlyClient, spec: SubscriptionSpec, user: User, signing_key: SecretStr | None
 ) -> WebhookSubscription | None:
     """Return the new subscription; None if the URL is subscribed already (409)."""
     try:
-        return await on_client(acreate_webhook_subscription)(
+        return await create_webhook_subscription_via(
             client,
             url=spec.callback_url,
             events=spec.events,
@@ -340,13 +340,13 @@ async def subscribe(
         return None
 
 
-@endpoint_task("Delete subscriptions", writes=True)
+@client_task("Delete subscriptions", writes=True)
 async def delete_subscriptions(client: CalendlyClient, uuids: Sequence[str]) -> list[Outcome[str, bool]]:
     """Delete in this order, and stop at the first failure; the value says whether it was there at all."""
     outcomes: list[Outcome[str, bool]] = []
     for uuid in uuids:
         try:
-            await on_client(adelete_webhook_subscription)(client, uuid)
+            await delete_webhook_subscription_via(client, uuid)
             outcomes.append(Outcome(uuid, value=True))
         except NotFoundError:
             outcomes.append(Outcome(uuid, value=False))

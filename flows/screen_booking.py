@@ -34,9 +34,9 @@ from flows.notifications import check_notifier, failures_told, notify
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.client import RequestMeter, count_requests
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN
-from prefect_calendly.endpoints import endpoint_task, on_client, stream
-from prefect_calendly.invitees import Invitee, alist_invitees
-from prefect_calendly.scheduled_events import ScheduledEvent, aget_scheduled_event
+from prefect_calendly.invitees import Invitee, list_invitees_via
+from prefect_calendly.scheduled_events import ScheduledEvent, get_scheduled_event_via
+from prefect_calendly.tasks import client_task
 from prefect_calendly.users import aget_current_user
 from prefect_calendly.webhooks.events import PREFIX, URI_LABEL, CalendlyEvent, event_id, resource_id
 from prefect_calendly.webhooks.prefect_api import count_events, post_events
@@ -111,7 +111,7 @@ class Booking:
 # Tasks
 
 
-@endpoint_task("Read a booking")
+@client_task("Read a booking")
 async def read_booking(client: CalendlyClient, event: str) -> Booking:
     """Return a scheduled event and its invitees, asked for at the same time.
 
@@ -123,12 +123,10 @@ async def read_booking(client: CalendlyClient, event: str) -> Booking:
     """
 
     async def invitees() -> list[Invitee]:
-        return [invitee async for invitee in stream(alist_invitees)(client, event)]
+        return [invitee async for invitee in list_invitees_via(client, event)]
 
     # Both are waited for: the client closes with this task.
-    found, its = await asyncio.gather(
-        on_client(aget_scheduled_event)(client, event), invitees(), return_exceptions=True
-    )
+    found, its = await asyncio.gather(get_scheduled_event_via(client, event), invitees(), return_exceptions=True)
     if isinstance(found, BaseException):
         raise found
     if isinstance(its, BaseException):

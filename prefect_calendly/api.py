@@ -7,14 +7,13 @@ from typing import Any
 
 from prefect_calendly.client import CalendlyClient, Method
 from prefect_calendly.client.identifiers import checked_path
-from prefect_calendly.endpoints import endpoint_task, sync_twin
 from prefect_calendly.resource import check_choice
+from prefect_calendly.tasks import make_tasks
 
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
 
-@endpoint_task("Call a Calendly endpoint", writes=True)
-async def acall_endpoint(
+async def call_endpoint_via(
     client: CalendlyClient,
     method: Method,
     path: str,
@@ -50,4 +49,4 @@ async def acall_endpoint(
     return await client.request(method, checked_path(path), params=params, json=json)
 
 
-call_endpoint = sync_twin(acall_endpoint)
+acall_endpoint, call_endpoint = make_tasks("Call a Calendly endpoint", call_endpoint_via, writes=True)

@@ -12,8 +12,8 @@ from pydantic import Field
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.identifiers import Reference, uri_of
 from prefect_calendly.client.times import utc, wire_time
-from prefect_calendly.endpoints import endpoint_task, sync_twin
 from prefect_calendly.resource import Items, Resource, Time, check_order, windows
+from prefect_calendly.tasks import make_tasks
 
 AVAILABLE_TIMES_DAYS = 31
 BUSY_TIMES_DAYS = 7
@@ -90,8 +90,7 @@ async def _in_windows(
     return await client.all(windows(utc(start, "start_time"), utc(end, "end_time"), days), ask)
 
 
-@endpoint_task("List available times")
-async def alist_available_times(
+async def list_available_times_via(
     client: CalendlyClient,
     event_type: Reference,
     *,
@@ -145,8 +144,10 @@ async def alist_available_times(
     return [by_start[start] for start in sorted(by_start)]
 
 
-@endpoint_task("List busy times")
-async def alist_busy_times(
+alist_available_times, list_available_times = make_tasks("List available times", list_available_times_via)
+
+
+async def list_busy_times_via(
     client: CalendlyClient, user: Reference, *, start_time: datetime, end_time: datetime
 ) -> list[BusyTime]:
     """Return when a user is busy within a span of any length.
@@ -186,6 +187,9 @@ async def alist_busy_times(
     return stitched(parts)
 
 
+alist_busy_times, list_busy_times = make_tasks("List busy times", list_busy_times_via)
+
+
 def stitched(parts: list[tuple[datetime, list[BusyTime]]]) -> list[BusyTime]:
     """Put the busy times of adjoining windows together: what two windows share comes once and whole.
 
@@ -219,8 +223,7 @@ def _identity(busy: BusyTime) -> tuple[Hashable, ...]:
     return busy.type, busy.event.uri if busy.event else None
 
 
-@endpoint_task("List availability schedules")
-async def alist_availability_schedules(client: CalendlyClient, user: Reference) -> list[AvailabilitySchedule]:
+async def list_availability_schedules_via(client: CalendlyClient, user: Reference) -> list[AvailabilitySchedule]:
     """Return a user's working hours; one schedule is the default.
 
     Source: `GET /user_availability_schedules`.
@@ -246,6 +249,6 @@ async def alist_availability_schedules(client: CalendlyClient, user: Reference) 
     return await client.collection("/user_availability_schedules", AvailabilitySchedule, params=params)
 
 
-list_available_times = sync_twin(alist_available_times)
-list_busy_times = sync_twin(alist_busy_times)
-list_availability_schedules = sync_twin(alist_availability_schedules)
+alist_availability_schedules, list_availability_schedules = make_tasks(
+    "List availability schedules", list_availability_schedules_via
+)

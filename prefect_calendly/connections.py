@@ -12,8 +12,8 @@ from pydantic import Field, SecretStr
 from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.client.errors import ConnectionFailedError, ConnectionPendingError, InvalidAnswerError
 from prefect_calendly.client.identifiers import filled_path
-from prefect_calendly.endpoints import endpoint_task, on_client, sync_twin
 from prefect_calendly.resource import Resource, Time, check_choice
+from prefect_calendly.tasks import make_tasks
 
 APP = "calendly"
 STATUSES = ("ACTIVE", "PENDING", "FAILED")
@@ -35,8 +35,7 @@ class Connection(Resource):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-@endpoint_task("List Maton connections")
-async def alist_connections(
+async def list_connections_via(
     client: CalendlyClient,
     *,
     status: Literal["ACTIVE", "PENDING", "FAILED"] | None = None,
@@ -74,8 +73,10 @@ async def alist_connections(
     return await client.collection("/connections", Connection, params=params, host="connections", member="connections")
 
 
-@endpoint_task("Create a Maton connection", writes=True)
-async def acreate_connection(client: CalendlyClient, *, method: ConnectionMethod | None = None) -> Connection:
+alist_connections, list_connections = make_tasks("List Maton connections", list_connections_via)
+
+
+async def create_connection_via(client: CalendlyClient, *, method: ConnectionMethod | None = None) -> Connection:
     """Begin a new connection to a Calendly account; a person finishes it by opening its `url` in a browser.
 
     After a lost answer, a pending connection that was not there before is taken for the new one.
@@ -97,22 +98,25 @@ async def acreate_connection(client: CalendlyClient, *, method: ConnectionMethod
         ```python
         connection = create_connection(credentials)
         print("Open the connection's URL and log in to Calendly.")
-        connection = wait_for_connection(credentials, connection.connection_id)
+        connection = get_active_connection(credentials, connection.connection_id)
         ```
     """
     check_choice(method, METHODS, "method")
     asked = {"app": APP} if method is None else {"app": APP, "method": method}
-    known = {connection.connection_id for connection in await on_client(alist_connections)(client, status="PENDING")}
+    known = {connection.connection_id for connection in await list_connections_via(client, status="PENDING")}
 
     async def create() -> Connection:
         body = await client.request("POST", "/connections", json=asked, host="connections")
-        return await on_client(aget_connection)(client, _new_id(body))
+        return await get_connection_via(client, _new_id(body))
 
     async def existing() -> Connection | None:
-        pending = await on_client(alist_connections)(client, status="PENDING")
+        pending = await list_connections_via(client, status="PENDING")
         return next((connection for connection in pending if connection.connection_id not in known), None)
 
     return await settle(create, existing, repeat=False)
+
+
+acreate_connection, create_connection = make_tasks("Create a Maton connection", create_connection_via, writes=True)
 
 
 def _new_id(body: Any) -> str:
@@ -130,8 +134,7 @@ def _new_id(body: Any) -> str:
     )
 
 
-@endpoint_task("Get a Maton connection")
-async def aget_connection(client: CalendlyClient, connection_id: str | Connection) -> Connection:
+async def get_connection_via(client: CalendlyClient, connection_id: str | Connection) -> Connection:
     """Return one connection.
 
     Source: `GET /connections/{connection_id}` of the connections host.
@@ -156,8 +159,10 @@ async def aget_connection(client: CalendlyClient, connection_id: str | Connectio
     return await client.resource(_path(connection_id), Connection, host="connections", member="connection")
 
 
-@endpoint_task("Delete a Maton connection", writes=True)
-async def adelete_connection(client: CalendlyClient, connection_id: str | Connection) -> None:
+aget_connection, get_connection = make_tasks("Get a Maton connection", get_connection_via)
+
+
+async def delete_connection_via(client: CalendlyClient, connection_id: str | Connection) -> None:
     """Delete a connection: the gateway forgets that Calendly account.
 
     Source: `DELETE /connections/{connection_id}` of the connections host.
@@ -180,8 +185,10 @@ async def adelete_connection(client: CalendlyClient, connection_id: str | Connec
     await client.delete(_path(connection_id), host="connections")
 
 
-@endpoint_task("Wait for a Maton connection")
-async def await_for_connection(
+adelete_connection, delete_connection = make_tasks("Delete a Maton connection", delete_connection_via, writes=True)
+
+
+async def get_active_connection_via(
     client: CalendlyClient,
     connection_id: str | Connection,
     *,
@@ -209,14 +216,14 @@ async def await_for_connection(
 
     Example:
         ```python
-        connection = wait_for_connection(credentials, "21fd90f9-5935-43cd-b6c8-bde9d915ca80")
+        connection = get_active_connection(credentials, "21fd90f9-5935-43cd-b6c8-bde9d915ca80")
         ```
     """
     if timeout_seconds <= 0 or poll_seconds <= 0:
         raise ValueError("timeout_seconds and poll_seconds must be above 0")
     deadline = time.monotonic() + timeout_seconds
     while True:
-        connection = await on_client(aget_connection)(client, connection_id)
+        connection = await get_connection_via(client, connection_id)
         if connection.status == "ACTIVE":
             return connection
         if connection.status == "FAILED":
@@ -228,11 +235,14 @@ async def await_for_connection(
         await asyncio.sleep(min(poll_seconds, left))
 
 
+aget_active_connection, get_active_connection = make_tasks("Wait for a Maton connection", get_active_connection_via)
+
+
 async def connection_in_use(client: CalendlyClient, connection_id: str | None) -> Connection | None:
     """Return the named connection, or the one the gateway chooses without a name: the oldest active one."""
     if connection_id is not None:
-        return await on_client(aget_connection)(client, connection_id)
-    active = await on_client(alist_connections)(client, status="ACTIVE")
+        return await get_connection_via(client, connection_id)
+    active = await list_connections_via(client, status="ACTIVE")
     return min(active, key=lambda connection: connection.creation_time, default=None)
 
 
@@ -241,10 +251,3 @@ def _path(connection: str | Connection) -> str:
     if not isinstance(connection_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", connection_id):
         raise ValueError("connection_id must be the ID of a Maton connection (letters, digits, dashes), or the model")
     return filled_path("/connections/{id}", {"id": connection_id})
-
-
-list_connections = sync_twin(alist_connections)
-create_connection = sync_twin(acreate_connection)
-get_connection = sync_twin(aget_connection)
-delete_connection = sync_twin(adelete_connection)
-wait_for_connection = sync_twin(await_for_connection)

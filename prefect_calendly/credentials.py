@@ -244,8 +244,7 @@ class CalendlyCredentials(CredentialsBlock):
             ```
         """
         from prefect_calendly.connections import connection_in_use  # these import this module
-        from prefect_calendly.endpoints import on_client
-        from prefect_calendly.users import aget_current_user
+        from prefect_calendly.users import get_current_user_via
 
         async with self.get_client() as client:
             found: dict[str, str | None] = {"connection_id": None if client.direct else self.connection_id}
@@ -255,7 +254,7 @@ class CalendlyCredentials(CredentialsBlock):
             except CalendlyError as error:  # calls may work all the same: another host answers them
                 found |= {"problem": error.reason, "hint": error.hint or None}
             try:
-                user = await on_client(aget_current_user)(client)
+                user = await get_current_user_via(client)
             except CalendlyError as error:
                 return CredentialsCheck(ok=False, **{**found, "problem": str(error), "hint": error.hint or None})
             return CredentialsCheck(

@@ -7,8 +7,8 @@ from typing import Literal
 
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.identifiers import Reference, filled_path, optional_uris, uuid_of
-from prefect_calendly.endpoints import endpoint_task, listing_task, sync_twin
 from prefect_calendly.resource import Items, Resource, Time, check_sort
+from prefect_calendly.tasks import make_tasks
 
 
 class EventTypeProfile(Resource):
@@ -86,8 +86,7 @@ class EventType(Resource):
     locale: str | None = None
 
 
-@listing_task("List event types")
-async def alist_event_types(
+async def list_event_types_via(
     client: CalendlyClient,
     *,
     user: Reference | None = None,
@@ -150,8 +149,10 @@ async def alist_event_types(
         yield event_type
 
 
-@endpoint_task("Get an event type")
-async def aget_event_type(client: CalendlyClient, event_type: Reference) -> EventType:
+alist_event_types, list_event_types = make_tasks("List event types", list_event_types_via)
+
+
+async def get_event_type_via(client: CalendlyClient, event_type: Reference) -> EventType:
     """Return one event type, with its questions and locations.
 
     Source: `GET /event_types/{uuid}`.
@@ -176,5 +177,4 @@ async def aget_event_type(client: CalendlyClient, event_type: Reference) -> Even
     return await client.resource(filled_path("/event_types/{uuid}", {"uuid": uuid}), EventType)
 
 
-list_event_types = sync_twin(alist_event_types)
-get_event_type = sync_twin(aget_event_type)
+aget_event_type, get_event_type = make_tasks("Get an event type", get_event_type_via)

@@ -15,11 +15,11 @@ from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.client.errors import CalendlyError, NotFoundError, PermissionDeniedError, UnconfirmedWriteError
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
 from prefect_calendly.client.times import utc, wire_time
-from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, stream, sync_twin
-from prefect_calendly.event_types import aget_event_type
+from prefect_calendly.event_types import get_event_type_via
 from prefect_calendly.resource import Items, Resource, Time, check_choice, check_email, check_sort, zone_names
-from prefect_calendly.scheduled_events import Cancellation, alist_scheduled_events
-from prefect_calendly.users import User, aget_current_user
+from prefect_calendly.scheduled_events import Cancellation, list_scheduled_events_via
+from prefect_calendly.tasks import make_tasks
+from prefect_calendly.users import User, get_current_user_via
 
 G = TypeVar("G", bound=BaseModel)
 
@@ -130,8 +130,7 @@ class EventInvitees:
     error: CalendlyError | None = None
 
 
-@listing_task("List invitees")
-async def alist_invitees(
+async def list_invitees_via(
     client: CalendlyClient,
     event: Reference,
     *,
@@ -183,8 +182,10 @@ async def alist_invitees(
         yield invitee
 
 
-@endpoint_task("Get an invitee")
-async def aget_invitee(client: CalendlyClient, invitee: Reference, *, event: Reference | None = None) -> Invitee:
+alist_invitees, list_invitees = make_tasks("List invitees", list_invitees_via)
+
+
+async def get_invitee_via(client: CalendlyClient, invitee: Reference, *, event: Reference | None = None) -> Invitee:
     """Return one invitee.
 
     Source: `GET /scheduled_events/{event_uuid}/invitees/{invitee_uuid}`.
@@ -223,8 +224,10 @@ async def aget_invitee(client: CalendlyClient, invitee: Reference, *, event: Ref
     return await client.resource(path, Invitee)
 
 
-@endpoint_task("List the invitees of events")
-async def alist_invitees_of_events(
+aget_invitee, get_invitee = make_tasks("Get an invitee", get_invitee_via)
+
+
+async def list_invitees_of_events_via(
     client: CalendlyClient,
     events: Iterable[Reference],
     *,
@@ -265,14 +268,18 @@ async def alist_invitees_of_events(
     uris = [uri_of(event, "scheduled_events", "events") for event in events]
 
     async def of_event(uri: str) -> tuple[Invitee, ...]:
-        return tuple([invitee async for invitee in stream(alist_invitees)(client, uri, status=status, email=email)])
+        return tuple([invitee async for invitee in list_invitees_via(client, uri, status=status, email=email)])
 
     outcomes = await client.each(uris, of_event)
     return [EventInvitees(outcome.item, outcome.value or (), outcome.error) for outcome in outcomes]
 
 
-@endpoint_task("Book an event for an invitee", writes=True)
-async def acreate_invitee(
+alist_invitees_of_events, list_invitees_of_events = make_tasks(
+    "List the invitees of events", list_invitees_of_events_via
+)
+
+
+async def create_invitee_via(
     client: CalendlyClient,
     event_type: Reference,
     *,
@@ -384,6 +391,9 @@ async def acreate_invitee(
     return await settle(book, existing, repeat=False)
 
 
+acreate_invitee, create_invitee = make_tasks("Book an event for an invitee", create_invitee_via, writes=True)
+
+
 def _check_booking(
     email: str,
     timezone: str,
@@ -430,14 +440,14 @@ async def _booking(client: CalendlyClient, event_type: str, start: datetime, ema
     Raises:
         UnconfirmedWriteError: It was not found where the user may look, and may be where the user may not.
     """
-    user = await on_client(aget_current_user)(client)
+    user = await get_current_user_via(client)
     filters: dict[str, Any] = {
         "invitee_email": email,
         "status": "active",
         "min_start_time": start,
         "max_start_time": start + timedelta(seconds=1),
     }
-    list_events = stream(alist_scheduled_events)
+    list_events = list_scheduled_events_via
     try:
         events = [event async for event in list_events(client, organization=user.current_organization, **filters)]
         all_seen = True
@@ -447,7 +457,7 @@ async def _booking(client: CalendlyClient, event_type: str, start: datetime, ema
     for event in events:
         if event.event_type == event_type and event.start_time == start:
             try:
-                async for invitee in stream(alist_invitees)(client, event, status="active", sort="created_at:desc"):
+                async for invitee in list_invitees_via(client, event, status="active", sort="created_at:desc"):
                     if invitee.email.casefold() == email.casefold():
                         return invitee
             except NotFoundError:
@@ -462,11 +472,5 @@ async def _booking(client: CalendlyClient, event_type: str, start: datetime, ema
 
 
 async def _is_only_host(client: CalendlyClient, event_type: str, user: User) -> bool:
-    its = await on_client(aget_event_type)(client, event_type)
+    its = await get_event_type_via(client, event_type)
     return its.pooling_type is None and its.profile is not None and its.profile.owner == user.uri
-
-
-list_invitees = sync_twin(alist_invitees)
-get_invitee = sync_twin(aget_invitee)
-list_invitees_of_events = sync_twin(alist_invitees_of_events)
-create_invitee = sync_twin(acreate_invitee)

@@ -7,8 +7,8 @@ from typing import Literal
 
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.identifiers import Reference, optional_uris
-from prefect_calendly.endpoints import listing_task, sync_twin
 from prefect_calendly.resource import Resource, Time, check_choice, check_email
+from prefect_calendly.tasks import make_tasks
 
 
 class MembershipUser(Resource):
@@ -37,8 +37,7 @@ class OrganizationMembership(Resource):
     updated_at: Time
 
 
-@listing_task("List organisation memberships")
-async def alist_memberships(
+async def list_memberships_via(
     client: CalendlyClient,
     *,
     organization: Reference | None = None,
@@ -93,4 +92,4 @@ async def alist_memberships(
         yield membership
 
 
-list_memberships = sync_twin(alist_memberships)
+alist_memberships, list_memberships = make_tasks("List organisation memberships", list_memberships_via)

@@ -10,8 +10,8 @@ from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.client.errors import AlreadyCanceledError, BadRequestError, CalendlyError, InvalidAnswerError
 from prefect_calendly.client.identifiers import Reference, filled_path, optional_uris, uuid_of
 from prefect_calendly.client.times import wire_time
-from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, sync_twin
 from prefect_calendly.resource import Items, Resource, Time, check_choice, check_email, check_order, check_sort
+from prefect_calendly.tasks import make_tasks
 
 LONGEST_REASON = 10_000
 
@@ -104,8 +104,7 @@ class ScheduledEvent(Resource):
     cancellation: Cancellation | None = None
 
 
-@listing_task("List scheduled events")
-async def alist_scheduled_events(
+async def list_scheduled_events_via(
     client: CalendlyClient,
     *,
     user: Reference | None = None,
@@ -181,8 +180,10 @@ async def alist_scheduled_events(
         yield event
 
 
-@endpoint_task("Get a scheduled event")
-async def aget_scheduled_event(client: CalendlyClient, event: Reference) -> ScheduledEvent:
+alist_scheduled_events, list_scheduled_events = make_tasks("List scheduled events", list_scheduled_events_via)
+
+
+async def get_scheduled_event_via(client: CalendlyClient, event: Reference) -> ScheduledEvent:
     """Return one scheduled event.
 
     Source: `GET /scheduled_events/{uuid}`.
@@ -207,8 +208,10 @@ async def aget_scheduled_event(client: CalendlyClient, event: Reference) -> Sche
     return await client.resource(filled_path("/scheduled_events/{uuid}", {"uuid": uuid}), ScheduledEvent)
 
 
-@endpoint_task("Cancel a scheduled event", writes=True)
-async def acancel_scheduled_event(
+aget_scheduled_event, get_scheduled_event = make_tasks("Get a scheduled event", get_scheduled_event_via)
+
+
+async def cancel_scheduled_event_via(
     client: CalendlyClient,
     event: Reference,
     *,
@@ -257,7 +260,7 @@ async def acancel_scheduled_event(
         return await client.resource(path, Cancellation, method="POST", json=body)
 
     async def existing() -> Cancellation | None:
-        now = await on_client(aget_scheduled_event)(client, uuid)
+        now = await get_scheduled_event_via(client, uuid)
         return (now.cancellation or Cancellation()) if now.status == "canceled" else None
 
     async def write() -> Cancellation:
@@ -284,6 +287,6 @@ async def acancel_scheduled_event(
         return found
 
 
-list_scheduled_events = sync_twin(alist_scheduled_events)
-get_scheduled_event = sync_twin(aget_scheduled_event)
-cancel_scheduled_event = sync_twin(acancel_scheduled_event)
+acancel_scheduled_event, cancel_scheduled_event = make_tasks(
+    "Cancel a scheduled event", cancel_scheduled_event_via, writes=True
+)

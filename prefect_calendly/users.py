@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.identifiers import Reference, filled_path, uuid_of
-from prefect_calendly.endpoints import endpoint_task, sync_twin
 from prefect_calendly.resource import Resource, Time
+from prefect_calendly.tasks import make_tasks
 
 
 class User(Resource):
@@ -26,8 +26,7 @@ class User(Resource):
     time_notation: str | None = None
 
 
-@endpoint_task("Get the current Calendly user")
-async def aget_current_user(client: CalendlyClient) -> User:
+async def get_current_user_via(client: CalendlyClient) -> User:
     """Return the user that the credentials belong to.
 
     Source: `GET /users/me`.
@@ -50,8 +49,10 @@ async def aget_current_user(client: CalendlyClient) -> User:
     return await client.resource("/users/me", User)
 
 
-@endpoint_task("Get a Calendly user")
-async def aget_user(client: CalendlyClient, user: Reference) -> User:
+aget_current_user, get_current_user = make_tasks("Get the current Calendly user", get_current_user_via)
+
+
+async def get_user_via(client: CalendlyClient, user: Reference) -> User:
     """Return one user of the organisation.
 
     Source: `GET /users/{uuid}`.
@@ -75,5 +76,4 @@ async def aget_user(client: CalendlyClient, user: Reference) -> User:
     return await client.resource(filled_path("/users/{uuid}", {"uuid": uuid_of(user, "users", "user")}), User)
 
 
-get_current_user = sync_twin(aget_current_user)
-get_user = sync_twin(aget_user)
+aget_user, get_user = make_tasks("Get a Calendly user", get_user_via)

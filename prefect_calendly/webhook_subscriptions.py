@@ -11,8 +11,8 @@ from pydantic import SecretStr, model_validator
 
 from prefect_calendly.client import CalendlyClient, settle
 from prefect_calendly.client.identifiers import Reference, filled_path, optional_uris, uuid_of
-from prefect_calendly.endpoints import endpoint_task, listing_task, stream, sync_twin
 from prefect_calendly.resource import Resource, Time, check_choice, check_sort
+from prefect_calendly.tasks import make_tasks
 
 WebhookScope = Literal["organization", "user", "group"]
 WebhookEvent = Literal[
@@ -122,8 +122,7 @@ def checked_events(events: Iterable[str], scope: str) -> list[str]:
     return names
 
 
-@listing_task("List webhook subscriptions")
-async def alist_webhook_subscriptions(
+async def list_webhook_subscriptions_via(
     client: CalendlyClient,
     *,
     organization: Reference,
@@ -178,8 +177,12 @@ async def alist_webhook_subscriptions(
         yield subscription
 
 
-@endpoint_task("Create a webhook subscription", writes=True)
-async def acreate_webhook_subscription(
+alist_webhook_subscriptions, list_webhook_subscriptions = make_tasks(
+    "List webhook subscriptions", list_webhook_subscriptions_via
+)
+
+
+async def create_webhook_subscription_via(
     client: CalendlyClient,
     *,
     url: str,
@@ -237,7 +240,7 @@ async def acreate_webhook_subscription(
         return await client.resource("/webhook_subscriptions", WebhookSubscription, method="POST", json=body)
 
     async def existing() -> WebhookSubscription | None:
-        listing = stream(alist_webhook_subscriptions)
+        listing = list_webhook_subscriptions_via
         async for hook in listing(client, organization=organization, scope=scope, user=user, group=group):
             if hook.callback_url == url and set(hook.events) == set(names) and hook.state == "active":
                 return hook
@@ -246,8 +249,12 @@ async def acreate_webhook_subscription(
     return await settle(create, existing)
 
 
-@endpoint_task("Get a webhook subscription")
-async def aget_webhook_subscription(client: CalendlyClient, subscription: Reference) -> WebhookSubscription:
+acreate_webhook_subscription, create_webhook_subscription = make_tasks(
+    "Create a webhook subscription", create_webhook_subscription_via, writes=True
+)
+
+
+async def get_webhook_subscription_via(client: CalendlyClient, subscription: Reference) -> WebhookSubscription:
     """Return one webhook subscription.
 
     Source: `GET /webhook_subscriptions/{uuid}`.
@@ -272,8 +279,12 @@ async def aget_webhook_subscription(client: CalendlyClient, subscription: Refere
     return await client.resource(_path(subscription), WebhookSubscription)
 
 
-@endpoint_task("Delete a webhook subscription", writes=True)
-async def adelete_webhook_subscription(client: CalendlyClient, subscription: Reference) -> None:
+aget_webhook_subscription, get_webhook_subscription = make_tasks(
+    "Get a webhook subscription", get_webhook_subscription_via
+)
+
+
+async def delete_webhook_subscription_via(client: CalendlyClient, subscription: Reference) -> None:
     """Delete a webhook subscription; after a lost answer, look whether it is gone before repeating.
 
     Source: `DELETE /webhook_subscriptions/{uuid}`.
@@ -295,12 +306,11 @@ async def adelete_webhook_subscription(client: CalendlyClient, subscription: Ref
     await client.delete(_path(subscription))
 
 
+adelete_webhook_subscription, delete_webhook_subscription = make_tasks(
+    "Delete a webhook subscription", delete_webhook_subscription_via, writes=True
+)
+
+
 def _path(subscription: Reference) -> str:
     uuid = uuid_of(subscription, "webhook_subscriptions", "subscription")
     return filled_path("/webhook_subscriptions/{uuid}", {"uuid": uuid})
-
-
-list_webhook_subscriptions = sync_twin(alist_webhook_subscriptions)
-create_webhook_subscription = sync_twin(acreate_webhook_subscription)
-get_webhook_subscription = sync_twin(aget_webhook_subscription)
-delete_webhook_subscription = sync_twin(adelete_webhook_subscription)

@@ -14,11 +14,13 @@ from prefect_calendly.connections import (
     Connection,
     acreate_connection,
     adelete_connection,
+    aget_active_connection,
     aget_connection,
     alist_connections,
-    await_for_connection,
+    create_connection_via,
+    get_active_connection_via,
+    list_connections_via,
 )
-from prefect_calendly.endpoints import on_client
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import CONNECTION, PENDING_CONNECTION, SECOND_CONNECTION
 from tests.conftest import credentials_for
@@ -74,12 +76,12 @@ async def test_bad_arguments_cost_no_request(
             await alist_connections.fn(credentials, **filters)
         with pytest.raises(ValueError, match="method must be one of"):
             await acreate_connection.fn(credentials, method="PIGEON")
-        for task in (aget_connection, adelete_connection, await_for_connection):
+        for task in (aget_connection, adelete_connection, aget_active_connection):
             with pytest.raises(ValueError, match="connection_id must be"):
                 await task.fn(credentials, "../users/me")
         for wrong in ({"timeout_seconds": 0}, {"poll_seconds": 0}):
             with pytest.raises(ValueError, match="must be above 0"):
-                await await_for_connection.fn(credentials, CONNECTION, **wrong)
+                await aget_active_connection.fn(credentials, CONNECTION, **wrong)
 
 
 @pytest.mark.parametrize("method", [None, "OAUTH2"])
@@ -88,7 +90,7 @@ async def test_created_waited_for_and_deleted(method: Any, credentials: Calendly
     with nothing_unknown(sandbox):
         pending = await acreate_connection.fn(credentials, method=method)
         assert pending.status == "PENDING"
-        active = await await_for_connection.fn(credentials, pending.connection_id, poll_seconds=0.001)
+        active = await aget_active_connection.fn(credentials, pending.connection_id, poll_seconds=0.001)
         assert (active.connection_id, active.status) == (pending.connection_id, "ACTIVE")
         assert known(sandbox) == ALL | {active.connection_id}
         await adelete_connection.fn(credentials, active.connection_id)
@@ -100,7 +102,7 @@ async def test_created_waited_for_and_deleted(method: Any, credentials: Calendly
 async def test_a_connection_that_failed_is_final(credentials: CalendlyCredentials, sandbox: Sandbox) -> None:
     sandbox.set_connection(PENDING_CONNECTION, status="FAILED")
     with pytest.raises(errors.ConnectionFailedError, match="Create a new connection"):
-        await await_for_connection.fn(credentials, PENDING_CONNECTION)
+        await aget_active_connection.fn(credentials, PENDING_CONNECTION)
     assert sandbox.stats()["requests"] == 1
 
 
@@ -110,7 +112,7 @@ def test_waiting_has_an_end_and_looks_in_the_rhythm_asked_for(virtual_time: Virt
 
     async def story() -> None:
         async with client_of(server) as client:
-            await on_client(await_for_connection)(client, "c", timeout_seconds=25, poll_seconds=10)
+            await get_active_connection_via(client, "c", timeout_seconds=25, poll_seconds=10)
 
     with pytest.raises(errors.ConnectionPendingError, match="still PENDING after 25 s"):
         virtual_time.run(story())
@@ -165,7 +167,7 @@ async def test_every_wrapping_seen_in_the_wild_is_read(answer: dict[str, Any]) -
         httpx.Response(200, json={"connection": FULL}),
     )
     async with client_of(server) as client:
-        assert (await on_client(acreate_connection)(client)).connection_id == "new"
+        assert (await create_connection_via(client)).connection_id == "new"
     assert server.hosts == {"ctrl.maton.ai"}
     assert [request.url.path for request in server.requests] == ["/connections", "/connections", "/connections/new"]
 
@@ -175,13 +177,13 @@ async def test_every_wrapping_seen_in_the_wild_is_read(answer: dict[str, Any]) -
 async def test_an_answer_without_an_id_is_looked_up(answer: Any) -> None:
     none, made = httpx.Response(200, json={"connections": []}), httpx.Response(200, json={"connections": [FULL]})
     async with client_of(Server(none, httpx.Response(200, json=answer), made)) as client:
-        assert (await on_client(acreate_connection)(client)).connection_id == "new"
+        assert (await create_connection_via(client)).connection_id == "new"
 
 
 async def test_calendly_itself_has_no_connections() -> None:
     server = Server(httpx.Response(200))
     async with client_of(server, gateway_url="https://api.calendly.com") as client:
-        for call in (on_client(alist_connections)(client), on_client(acreate_connection)(client)):
+        for call in (list_connections_via(client), create_connection_via(client)):
             with pytest.raises(ValueError, match="no Maton connections here"):
                 await call
     assert server.requests == []

@@ -23,7 +23,7 @@ from tests.conftest import credentials_for
 
 _BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 # Examples of these are code around the tasks, not tasks.
-_BESIDES_TASKS = ("credentials", "client", "endpoints")
+_BESIDES_TASKS = ("credentials", "client", "tasks")
 
 
 def modules() -> Iterator[ModuleType]:
@@ -82,7 +82,7 @@ def namespace_for(sandbox: Sandbox, credentials: CalendlyCredentials) -> dict[st
     names: dict[str, Any] = {}
     for module in modules():  # models and helpers, as an import of theirs would give them
         names |= {name: item for name, item in vars(module).items() if not name.startswith("_")}
-    # Sync tasks run without Prefect; the async ones stay tasks, for `on_client` and `stream`.
+    # Sync tasks run without Prefect; the async ones stay tasks.
     names |= {name: task.fn for name, task in TASKS.items() if f"a{name}" in TASKS}
     names["CalendlyClient"] = functools.partial(CalendlyClient, gateway_url=sandbox.gateway_url)
     return {**names, "api_key": sandbox.api_key, "credentials": credentials, "print": lambda *values: None}

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from prefect_calendly.availability import alist_available_times, alist_busy_times
+from prefect_calendly.availability import (
+    list_available_times_via,
+    list_busy_times_via,
+)
 from prefect_calendly.client import CalendlyClient, count_requests
 from prefect_calendly.client.errors import (
     BadRequestError,
@@ -35,13 +38,22 @@ from prefect_calendly.client.errors import (
     SlotFilledError,
     UnconfirmedWriteError,
 )
-from prefect_calendly.connections import alist_connections
-from prefect_calendly.endpoints import on_client, stream
-from prefect_calendly.invitees import acreate_invitee, alist_invitees, alist_invitees_of_events
+from prefect_calendly.connections import list_connections_via
+from prefect_calendly.invitees import (
+    create_invitee_via,
+    list_invitees_of_events_via,
+    list_invitees_via,
+)
 from prefect_calendly.resource import Resource
 from prefect_calendly.sandbox import Sandbox
-from prefect_calendly.scheduled_events import acancel_scheduled_event, aget_scheduled_event
-from prefect_calendly.webhook_subscriptions import acreate_webhook_subscription, adelete_webhook_subscription
+from prefect_calendly.scheduled_events import (
+    cancel_scheduled_event_via,
+    get_scheduled_event_via,
+)
+from prefect_calendly.webhook_subscriptions import (
+    create_webhook_subscription_via,
+    delete_webhook_subscription_via,
+)
 from tests.conftest import credentials_for
 from tests.support import no_pauses  # noqa: F401  (a fixture)
 
@@ -168,7 +180,7 @@ class Read:
 
 
 async def _one(client: CalendlyClient, event: str) -> Any:
-    return await on_client(aget_scheduled_event)(client, event)
+    return await get_scheduled_event_via(client, event)
 
 
 def _walk(client: CalendlyClient) -> AsyncIterator[Resource]:
@@ -180,17 +192,17 @@ async def _pages(client: CalendlyClient, event: str) -> Any:
 
 
 async def _page(client: CalendlyClient, event: str) -> Any:
-    return [each async for each in stream(alist_invitees)(client, event)]
+    return [each async for each in list_invitees_via(client, event)]
 
 
 async def _without_pages(client: CalendlyClient, event: str) -> Any:
     soon = datetime.now(UTC) + timedelta(hours=1)
-    times = on_client(alist_busy_times)(client, "AAAAAAAAAAAAAAAA", start_time=soon, end_time=soon + timedelta(days=3))
+    times = list_busy_times_via(client, "AAAAAAAAAAAAAAAA", start_time=soon, end_time=soon + timedelta(days=3))
     return await times
 
 
 async def _of_the_gateway(client: CalendlyClient, event: str) -> Any:
-    return await on_client(alist_connections)(client)
+    return await list_connections_via(client)
 
 
 READS = {
@@ -258,7 +270,7 @@ async def test_an_item_that_is_gone_when_it_is_read_hides_no_other(sandbox: Sand
     made = [uuid_in(sandbox.add_event(invitees=[{"email": f"x{n}@good.example"}])) for n in range(5)]
     sandbox.fault("not_found", path=f"/scheduled_events/{made[2]}/invitees", times=None)
     async with client_of(sandbox) as client:
-        found = await on_client(alist_invitees_of_events)(client, made)
+        found = await list_invitees_of_events_via(client, made)
     assert [type(each.error) for each in found] == [type(None)] * 2 + [NotFoundError] + [type(None)] * 2
     assert [len(each.invitees) for each in found] == [1, 1, 0, 1, 1]
 
@@ -295,28 +307,26 @@ class Write:
 
 
 async def _cancel(client: CalendlyClient, event: str) -> Any:
-    return await on_client(acancel_scheduled_event)(client, event, reason="No, thank you")
+    return await cancel_scheduled_event_via(client, event, reason="No, thank you")
 
 
 async def _book(client: CalendlyClient, event: str) -> Any:
-    event_type = (await on_client(aget_scheduled_event)(client, event)).event_type
+    event_type = (await get_scheduled_event_via(client, event)).event_type
     assert event_type
     soon = datetime.now(UTC) + timedelta(hours=1)
-    slots = await on_client(alist_available_times)(
-        client, event_type, start_time=soon, end_time=soon + timedelta(days=7)
-    )
+    slots = await list_available_times_via(client, event_type, start_time=soon, end_time=soon + timedelta(days=7))
     who = {"name": "Jane", "email": "jane@good.example", "timezone": "UTC"}
-    return await on_client(acreate_invitee)(client, event_type, start_time=slots[0].start_time, location=ONLINE, **who)
+    return await create_invitee_via(client, event_type, start_time=slots[0].start_time, location=ONLINE, **who)
 
 
 async def _subscribe(client: CalendlyClient, event: str) -> Any:
     what = {"events": ["invitee.created"], "organization": ORGANIZATION, "scope": "organization"}
-    return await on_client(acreate_webhook_subscription)(client, url=URL, **what)
+    return await create_webhook_subscription_via(client, url=URL, **what)
 
 
 async def _unsubscribe(client: CalendlyClient, event: str) -> Any:
     subscription = await _subscribe(client, event)
-    await on_client(adelete_webhook_subscription)(client, subscription)
+    await delete_webhook_subscription_via(client, subscription)
 
 
 WRITES = {

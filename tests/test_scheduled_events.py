@@ -10,8 +10,7 @@ import pytest
 
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client import errors
-from prefect_calendly.endpoints import on_client, stream
-from prefect_calendly.invitees import alist_invitees
+from prefect_calendly.invitees import alist_invitees, list_invitees_via
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT, GROUP, ORGANIZATION, SECOND_ORGANIZATION
 from prefect_calendly.scheduled_events import (
@@ -20,6 +19,8 @@ from prefect_calendly.scheduled_events import (
     acancel_scheduled_event,
     aget_scheduled_event,
     alist_scheduled_events,
+    cancel_scheduled_event_via,
+    list_scheduled_events_via,
 )
 from tests.support import Server, client_of, no_pauses, no_request, nothing_unknown, uri
 
@@ -164,8 +165,8 @@ async def test_new_values_are_kept_and_nested_ones_too(credentials: CalendlyCred
 
 async def test_the_event_as_reference_of_others(credentials: CalendlyCredentials) -> None:
     async with credentials.get_client() as client:
-        async for event in stream(alist_scheduled_events)(client, user=uri("users", ALICE), limit=2):
-            assert [invitee async for invitee in stream(alist_invitees)(client, event)]
+        async for event in list_scheduled_events_via(client, user=uri("users", ALICE), limit=2):
+            assert [invitee async for invitee in list_invitees_via(client, event)]
 
 
 # Cancelling
@@ -286,4 +287,4 @@ async def test_an_event_said_to_be_canceled_and_shown_as_active_is_no_success() 
     server = Server(httpx.Response(403, json=said), httpx.Response(200, json={"resource": shown}))
     async with client_of(server) as client:
         with pytest.raises(errors.InvalidAnswerError, match="shows it as active"):
-            await on_client(acancel_scheduled_event)(client, "E")
+            await cancel_scheduled_event_via(client, "E")

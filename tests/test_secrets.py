@@ -51,8 +51,8 @@ from prefect_calendly.client.errors import CalendlyError, ConnectionPendingError
 from prefect_calendly.connections import (
     acreate_connection,
     adelete_connection,
+    aget_active_connection,
     alist_connections,
-    await_for_connection,
 )
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
@@ -225,7 +225,7 @@ async def connect(credentials: CalendlyCredentials) -> str:
     await acreate_markdown_artifact(f"{made} {made.model_dump()}", key="connection")
     await alist_connections(credentials)
     with pytest.raises(ConnectionPendingError):
-        await await_for_connection(credentials, made, timeout_seconds=0.1, poll_seconds=0.05)
+        await aget_active_connection(credentials, made, timeout_seconds=0.1, poll_seconds=0.05)
     return made.connection_id
 
 

@@ -23,10 +23,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect_calendly import CalendlyCredentials, shared_pace
 from prefect_calendly.client.errors import RateLimitedError
 from prefect_calendly.client.pace import Limiter, Pace, Quota, Share, TakeShare
-from prefect_calendly.endpoints import on_client
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.shared_pace import SHARED_PACE, share_of_run
-from prefect_calendly.users import aget_current_user
+from prefect_calendly.users import aget_current_user, get_current_user_via
 from tests.conftest import credentials_for
 from tests.support import VirtualTime, virtual_time
 
@@ -260,7 +259,7 @@ async def ask(accounts: list[CalendlyCredentials], times: int) -> float:
 
     async def ask_as(credentials: CalendlyCredentials) -> None:
         async with credentials.get_client() as client:
-            await client.all(range(times), lambda _: on_client(aget_current_user)(client))
+            await client.all(range(times), lambda _: get_current_user_via(client))
 
     began = time.monotonic()
     await asyncio.gather(*map(ask_as, accounts))

@@ -55,10 +55,9 @@ from prefect_calendly.client.errors import (
     NotFoundError,
     RoleRequiredError,
 )
-from prefect_calendly.endpoints import on_client
-from prefect_calendly.invitees import acreate_invitee
+from prefect_calendly.invitees import create_invitee_via
 from prefect_calendly.sandbox import Sandbox
-from prefect_calendly.scheduled_events import acancel_scheduled_event
+from prefect_calendly.scheduled_events import cancel_scheduled_event_via
 from tests.conftest import credentials_for
 from tests.flows.conftest import Receiver, artifact, form_errors
 
@@ -1195,7 +1194,7 @@ async def test_the_next_digest_tells_what_was_booked_and_cancelled_in_between(
     rows = (await table(first))[eve["uri"].rpartition("/")[2]]
     [day] = [date.fromisoformat(day) for day, row in rows.items() if row["open_slots"]]
     async with credentials.get_client() as client:
-        invitee = await on_client(acreate_invitee)(
+        invitee = await create_invitee_via(
             client,
             eve["event_type"],
             start_time=datetime.combine(day, time(9), UTC),
@@ -1213,7 +1212,7 @@ async def test_the_next_digest_tells_what_was_booked_and_cancelled_in_between(
     assert "## Nothing open\n\n- Eve Example\n" in shown
 
     async with credentials.get_client() as client:
-        await on_client(acancel_scheduled_event)(client, invitee.event)
+        await cancel_scheduled_event_via(client, invitee.event)
     reopened = await availability_digest(credentials, request)
     assert reopened.open_slots == first.open_slots
     assert "- Eve Example: open again\n- Eve Example: +1\n" in await markdown(reopened)

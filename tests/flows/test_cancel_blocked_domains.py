@@ -41,10 +41,10 @@ from flows.changes import is_shared, mark_of_change
 from flows.notifications import FAILED_KEY
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.client.errors import GatewayKeyError, RoleRequiredError, ServerError
-from prefect_calendly.endpoints import endpoint_task, listing_task, on_client, stream
-from prefect_calendly.invitees import EventInvitees, Invitee, alist_invitees_of_events
+from prefect_calendly.invitees import EventInvitees, Invitee, list_invitees_of_events_via
 from prefect_calendly.sandbox import Sandbox
-from prefect_calendly.scheduled_events import ScheduledEvent, alist_scheduled_events
+from prefect_calendly.scheduled_events import ScheduledEvent, list_scheduled_events_via
+from prefect_calendly.tasks import client_task
 from tests.conftest import credentials_for
 from tests.flows.conftest import ALICE, ORGANIZATION, RECORDER, Receiver, World, artifact, uuid_of
 from tests.support import no_request
@@ -408,9 +408,8 @@ def add_booking(sandbox: Sandbox, *emails: str, **members: Any) -> str:
 
 async def outcome_of(credentials: CalendlyCredentials, uri: str, *, shared: bool = False) -> CancelOutcome:
     decision = Decision(uri, NOON, None, "cancel", "", shared=shared)
-    async with credentials.get_client() as client:
-        with disable_run_logger():
-            (outcome,) = await on_client(cancel_events)(client, [decision], everything(), frozenset())
+    with disable_run_logger():
+        (outcome,) = await cancel_events.fn(credentials, [decision], everything(), frozenset())
     assert outcome.event == uri
     return outcome
 
@@ -474,13 +473,12 @@ async def test_a_listing_that_repeats_an_event_counts_and_cancels_it_once(
 ) -> None:
     add_booking(sandbox, BAD)
 
-    @listing_task("List scheduled events twice")
     async def twice(client: CalendlyClient, **filters: Any) -> AsyncIterator[ScheduledEvent]:
         for _ in range(2):
-            async for event in stream(alist_scheduled_events)(client, **filters):
+            async for event in list_scheduled_events_via(client, **filters):
                 yield event
 
-    monkeypatch.setattr(module, "alist_scheduled_events", twice)
+    monkeypatch.setattr(module, "list_scheduled_events_via", twice)
     report = await cancel_blocked_domains(credentials, everything(max_cancellations=1_000), dry_run=False)
     assert report.to_cancel == report.canceled == len(set(report.canceled_events)) == posts(sandbox) > 0
 
@@ -804,10 +802,10 @@ async def test_a_run_has_no_more_tasks_than_a_person_can_look_through(
     monkeypatch.setattr(module, "_MOST_TASKS", 3)
     parts: list[int] = []
 
-    @endpoint_task("List the invitees of events")
+    @client_task("List the invitees of events")
     async def counted(client: CalendlyClient, events: list[str], *, status: Any) -> list[EventInvitees]:
         parts.append(len(events))
-        return await on_client(alist_invitees_of_events)(client, events, status=status)
+        return await list_invitees_of_events_via(client, events, status=status)
 
     monkeypatch.setattr(module, "alist_invitees_of_events", counted)
     report = await cancel_blocked_domains(credentials, everything())
@@ -820,7 +818,7 @@ async def test_an_event_in_brief_decides_and_compares_as_the_whole_one(
 ) -> None:
     shared: dict[Any, Any] = {}
     async with credentials.get_client() as client:
-        listing = stream(alist_scheduled_events)(client, organization=ORGANIZATION, status="active")
+        listing = list_scheduled_events_via(client, organization=ORGANIZATION, status="active")
         pairs = [(event, in_brief(event, shared)) async for event in listing]
     policy, zones = policy_of("blocked.example"), {ALICE: "Europe/Berlin"}
     assert len({event.event_guests for event, _ in pairs}) > 1
