@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows.common import counted
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.runs.markdown import pluralize
 
 
 class RefusedError(Exception):
@@ -124,7 +124,7 @@ async def encrypt_anew(old: str, new: str) -> str:
         raise RefusedError(f"block {identifier} was not saved with this PREFECT_SERVER_ENCRYPTION_KEY") from None
     finally:
         await engine.dispose()
-    done = f"{counted(len(blocks), 'block')} encrypted anew"
+    done = f"{pluralize(len(blocks), 'block')} encrypted anew"
     return f"{done}; now set PREFECT_SERVER_ENCRYPTION_KEY to the new key, and start API and services"
 
 

@@ -11,16 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from prefect import flow
 from prefect.artifacts import Artifact, acreate_markdown_artifact, acreate_table_artifact
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from flows.common import Notifier, Parameters, ZoneName, counted, in_form
 from flows.digest import Busy, Changes, Digest, Host, Offer, Problem, build_digest, compare
 from flows.digest_page import changes_in_words, digest_markdown, headline, open_slots_of_table, table_rows
 from flows.digest_time import day_bounds
-from flows.notifications import check_notifier, failures_told, notify
-from flows.progress import progress
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.availability import (
     AVAILABLE_TIMES_DAYS,
@@ -35,6 +31,11 @@ from prefect_calendly.client.errors import BadRequestError
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, uuid_of
 from prefect_calendly.event_types import EventType, list_event_types_via
 from prefect_calendly.organizations import list_memberships_via
+from prefect_calendly.runs.flow import calendly_flow
+from prefect_calendly.runs.forms import Notifier, Parameters, ZoneName, optional_form_field
+from prefect_calendly.runs.markdown import pluralize
+from prefect_calendly.runs.notifications import check_notifier, notify, notify_on_failure
+from prefect_calendly.runs.progress import progress
 from prefect_calendly.tasks import client_task
 from prefect_calendly.users import User, aget_current_user, get_user_via
 
@@ -131,7 +132,7 @@ class DigestRequest(Parameters):
     first_day: date | None = Field(
         default=None,
         description="First day of the digest, at most two years ahead; empty = today in the time zone.",
-        json_schema_extra=in_form(4),
+        json_schema_extra=optional_form_field(4),
     )
     event_types: tuple[EventTypeReference, ...] = Field(
         default=(),
@@ -142,7 +143,7 @@ class DigestRequest(Parameters):
     notify: Notifier = Field(
         default=None,
         description="Type and name of a saved notification block, such as slack-webhook/ops: gets a short message.",
-        json_schema_extra=in_form(6),
+        json_schema_extra=optional_form_field(6),
     )
 
     @field_validator("hosts")
@@ -329,7 +330,7 @@ async def _changes(digest: Digest, table_key: str) -> Changes | None:
     return compare(digest, open_slots_of_table(artifact.data), artifact.created)
 
 
-@flow(flow_run_name="availability digest {request.start_day} +{request.days} days")
+@calendly_flow(flow_run_name="availability digest {request.start_day} +{request.days} days")
 async def availability_digest(credentials: CalendlyCredentials, request: DigestRequest) -> DigestReport:
     """Say who can be booked when in the next days, who cannot be booked at all, and what changed since last time.
 
@@ -351,7 +352,7 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
     """
     began = time.monotonic()
     await check_notifier(request.notify)
-    async with failures_told(request.notify, "Availability digest failed"):
+    async with notify_on_failure(request.notify, "Availability digest failed"):
         with count_requests() as meter:
             user, digest = await _read(credentials, request, meter)
         key = artifact_key(user.uri, request)
@@ -362,12 +363,12 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
         await acreate_markdown_artifact(page, key=key, description=_ABOUT)
         if digest.nothing_readable:
             raise DigestUnreadableError(
-                f"No open slots could be read: {counted(len(digest.problems), 'problem')}, the first: "
+                f"No open slots could be read: {pluralize(len(digest.problems), 'problem')}, the first: "
                 f"{digest.problems[0].why} All are listed in the artifact {key}."
             )
         message = f"{title}. {changes_in_words(changes)}"
         if digest.problems:
-            message += f" {counted(len(digest.problems), 'thing')} could not be read."
+            message += f" {pluralize(len(digest.problems), 'thing')} could not be read."
         failure = await notify(request.notify, "Availability digest", message)
         # The table last: what the next digest is compared with is one that was read, and that somebody was told of.
         await acreate_table_artifact(table_rows(digest), key=table_key, description=title)

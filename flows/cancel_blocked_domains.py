@@ -9,42 +9,12 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from prefect import flow, runtime
+from prefect import runtime
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.logging import get_run_logger
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, TypeAdapter, ValidationError
 
-from flows.approval import (
-    LONGEST_WAIT_HOURS,
-    MOST_PROPOSALS,
-    Answer,
-    Proposal,
-    ask,
-    check_can_wait,
-    forget,
-    is_answered,
-    recall,
-    remember,
-)
-from flows.changes import cursor_name, keep_cursor, read_cursor
-from flows.common import (
-    Domain,
-    Notifier,
-    Parameters,
-    breakable,
-    cell,
-    comparable_domain,
-    cost,
-    counted,
-    in_form,
-    in_short,
-    mask_email,
-    normal_domain,
-    zone,
-)
 from flows.harmless import Harmless, after_reading, left_over, to_read
-from flows.notifications import check_notifier, failures_told, notify
-from flows.progress import progress
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
 from prefect_calendly.client import RequestMeter, count_requests
 from prefect_calendly.client.errors import (
@@ -58,6 +28,24 @@ from prefect_calendly.client.errors import (
 from prefect_calendly.client.identifiers import uuid_of
 from prefect_calendly.invitees import Invitee, alist_invitees_of_events, list_invitees_via
 from prefect_calendly.organizations import alist_memberships
+from prefect_calendly.runs.flow import calendly_flow
+from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field, zone_or_utc
+from prefect_calendly.runs.human_input import (
+    LONGEST_WAIT_HOURS,
+    MOST_PROPOSALS,
+    Answer,
+    Proposal,
+    ask,
+    check_can_wait,
+    forget,
+    is_answered,
+    recall,
+    remember,
+)
+from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, short_error, soft_wrap
+from prefect_calendly.runs.notifications import check_notifier, notify, notify_on_failure
+from prefect_calendly.runs.progress import progress
+from prefect_calendly.runs.state import cursor_name, keep_cursor, read_cursor
 from prefect_calendly.scheduled_events import (
     LONGEST_REASON,
     EventMembership,
@@ -66,6 +54,7 @@ from prefect_calendly.scheduled_events import (
     get_scheduled_event_via,
     list_scheduled_events_via,
 )
+from prefect_calendly.screening.domains import Domain, comparable_domain, mask_email, normal_domain
 from prefect_calendly.tasks import client_task
 from prefect_calendly.users import User, aget_current_user
 
@@ -171,7 +160,7 @@ class CancelPolicy(Parameters):
     starting_at: AwareDatetime | None = Field(
         default=None,
         description="Where the days begin, with a time zone; empty is now. What has begun cannot be cancelled.",
-        json_schema_extra=in_form(7),
+        json_schema_extra=optional_form_field(7),
     )
     check_guests: bool = Field(
         default=True,
@@ -222,7 +211,7 @@ class CancelPolicy(Parameters):
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
             "was or would be cancelled, or has failed."
         ),
-        json_schema_extra=in_form(14),
+        json_schema_extra=optional_form_field(14),
     )
 
 
@@ -328,7 +317,7 @@ def decide(
     why = ", ".join(dict.fromkeys(f"{match.role} of {match.domain}" for match in matches))
     action: Literal["keep", "report", "cancel"] = "cancel"
     if shared and others:
-        why += f"; {counted(others, 'other invitee')}"
+        why += f"; {pluralize(others, 'other invitee')}"
     if event.status == "canceled" or not matches:
         action = "keep"
     elif shared and others and policy.group_events == "report":
@@ -503,7 +492,7 @@ async def cancel_events(
             if isinstance(error, AuthenticationError | NoConnectionError):
                 refused = error
             logger.error("Scheduled event %s could not be cancelled: %s", uuid, type(error).__name__)
-            return CancelOutcome(decision.event, "failed", in_short(error))
+            return CancelOutcome(decision.event, "failed", short_error(error))
         # At once, for a run that is killed later: with the plan, this is its audit.
         logger.info("Canceled scheduled event %s", uuid)
         without = bool(policy.reason) and not cancellation.reason
@@ -649,7 +638,7 @@ class Run:
 
     def row(self, decision: Decision) -> dict[str, str]:
         """Return the decision as the table tells it: plain texts, and what is looked for first comes first."""
-        host_zone = zone(decision.host_zone)
+        host_zone = zone_or_utc(decision.host_zone)
         asked = self.waits_until is not None and decision.action == "cancel" and not self.over_cap
         row = {
             "what happened": self.happened(decision),
@@ -663,7 +652,7 @@ class Run:
         return {name: printable(text) for name, text in row.items() if text or name != "decided by"}
 
     def headline(self) -> str:
-        count = counted(len(self.of("cancel")), "event")
+        count = pluralize(len(self.of("cancel")), "event")
         if self.dry_run:
             return f"DRY RUN: {count} would be canceled, nothing was changed"
         if self.over_cap:
@@ -675,32 +664,32 @@ class Run:
         if self.answer is not None and self.answer.rejected:
             return f"REJECTED: {count} to cancel, nothing was changed"
         if self.outcomes is None:
-            return f"About to cancel {counted(len(self.to_cancel), 'event')}"
+            return f"About to cancel {pluralize(len(self.to_cancel), 'event')}"
         report = self.report()
         problems = report.failed + report.unreadable
-        return f"{counted(report.canceled, 'event')} canceled" + (f", {problems} FAILED" if problems else "")
+        return f"{pluralize(report.canceled, 'event')} canceled" + (f", {problems} FAILED" if problems else "")
 
     def summary(self) -> str:
         policy, plan, report = self.policy, self.plan, self.report()
-        own = zone(plan.timezone)
+        own = zone_or_utc(plan.timezone)
         whose = "the organisation" if policy.scope == "organization" else "the current user"
         sections = {
             "Looked at": [
-                f"{counted(plan.checked, 'event')} of {whose}"
+                f"{pluralize(plan.checked, 'event')} of {whose}"
                 + (f", {plan.read} of them new or changed since the last run" if plan.read < plan.checked else ""),
                 f"from {plan.since.astimezone(own):%Y-%m-%d %H:%M} to {plan.until.astimezone(own):%Y-%m-%d %H:%M} "
                 f"({own.key})",
-                f"{counted(len(policy.blocked_domains), 'blocked domain')}: {_some(policy.blocked_domains)}"
+                f"{pluralize(len(policy.blocked_domains), 'blocked domain')}: {_some(policy.blocked_domains)}"
                 + (", with subdomains" if policy.include_subdomains else ""),
             ],
             "Decided": [
-                f"{counted(report.events_matched, 'event')} with somebody of a blocked domain",
+                f"{pluralize(report.events_matched, 'event')} with somebody of a blocked domain",
                 f"{report.to_cancel} to cancel (cap {self.cap})",
                 f"{report.reported} only to report: others have booked them too",
             ],
             "Approval": self._approval(),
             "Happened": self._what_happened(report),
-            "Warnings": [cell(warning) for warning in plan.warnings],
+            "Warnings": [escape_cell(warning) for warning in plan.warnings],
             "Problems": self._problems(),
             "Cost": cost(self.meter, report.seconds, report.requests),
         }
@@ -716,8 +705,8 @@ class Run:
             return []
         lines = ["\n## Events\n", "| What happened | When | Who | Event |", "| --- | --- | --- | --- |"]
         for decision in shown:
-            what, who = (breakable(cell(text), 12) for text in (self.happened(decision), self.who(decision)))
-            when = f"{decision.start.astimezone(zone(decision.host_zone)):%a %d %b %H:%M}"
+            what, who = (soft_wrap(escape_cell(text), 12) for text in (self.happened(decision), self.who(decision)))
+            when = f"{decision.start.astimezone(zone_or_utc(decision.host_zone)):%a %d %b %H:%M}"
             lines.append(f"| {what} | {when} | {who} | [{_uuid(decision)[:6]}…]({decision.event}) |")
         more = len(self.plan.decisions) - len(shown)
         return [*lines, f"\nTimes are the hosts'.{f' And {more} more.' if more else ''}"]
@@ -730,7 +719,7 @@ class Run:
             waits = "nobody had decided by then" if self.expired else "a person decides on the page of this flow run"
             return [f"until {until}: {waits}; without a decision nothing is canceled"]
         word = "rejected" if self.answer.rejected else f"{len(self.to_cancel)} of {len(self.of('cancel'))} approved"
-        return [f"{word} by {cell(self.answer)}"]
+        return [f"{word} by {escape_cell(self.answer)}"]
 
     def _what_happened(self, report: CancelReport) -> list[str]:
         if self.dry_run or self.over_cap or self.expired or self.waiting or (self.answer and self.answer.rejected):
@@ -751,9 +740,9 @@ class Run:
         return lines + ([f"{report.not_approved} not approved"] if report.not_approved else [])
 
     def _problems(self) -> list[str]:
-        problems = [f"{_uuid(d)}: could not be checked: {cell(d.why)}" for d in self.of("unknown")]
+        problems = [f"{_uuid(d)}: could not be checked: {escape_cell(d.why)}" for d in self.of("unknown")]
         problems += [
-            f"{_uuid(decision)}: {cell(outcome.detail)}"
+            f"{_uuid(decision)}: {escape_cell(outcome.detail)}"
             for decision in self.of("cancel")
             if (outcome := (self.outcomes or {}).get(decision.event)) and outcome.result == "failed"
         ]
@@ -768,12 +757,12 @@ class Run:
 
 
 def _start(decision: Decision) -> str:
-    host_zone = zone(decision.host_zone)
+    host_zone = zone_or_utc(decision.host_zone)
     return f"{decision.start.astimezone(host_zone):%a %Y-%m-%d %H:%M} {host_zone.key}"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(map(cell, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(escape_cell, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # The flow
@@ -784,7 +773,7 @@ def _flow_run_name() -> str:
     return "cancel blocked domains" + (" (dry run)" if dry_run else "")
 
 
-@flow(flow_run_name=_flow_run_name)
+@calendly_flow(flow_run_name=_flow_run_name)
 async def cancel_blocked_domains(
     credentials: CalendlyCredentials,
     policy: CancelPolicy,
@@ -819,21 +808,23 @@ async def cancel_blocked_domains(
         await check_can_wait()
     began = time.monotonic()
     with count_requests() as meter:
-        async with failures_told(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
+        async with notify_on_failure(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
             plan = await _plan_to_go_on_with(approval_hours) if asks else None
         if plan is None:
             # Not for a run that goes on: what a person has approved is not lost because of a message.
             await check_notifier(policy.notify)
-            async with failures_told(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
+            async with notify_on_failure(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
                 plan = await _planned(credentials, policy, dry_run, meter)
         run = Run(policy, dry_run, _as_shown(plan, policy) if asks else plan, meter, began, before=meter.requests)
         if asks:
             run.waits_until = plan.planned_at + timedelta(hours=approval_hours)
         if run.waiting:
-            async with failures_told(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
+            async with notify_on_failure(policy.notify, "Blocked domains: failed", "Nothing was canceled."):
                 await _wait(run)
         if not dry_run and not run.over_cap:
-            async with failures_told(policy.notify, "Blocked domains: failed", "See the log for what was canceled."):
+            async with notify_on_failure(
+                policy.notify, "Blocked domains: failed", "See the log for what was canceled."
+            ):
                 await _cancel(run, credentials)
         await run.write()
         await _keep_harmless(run)
@@ -862,7 +853,7 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
     known = await _known(cursor)
     unknown = to_read(events, known, now, timedelta(hours=policy.full_scan_hours))
     decisions: list[Decision] = []
-    reading = f"Reading the invitees of {counted(len(unknown), 'event')}"
+    reading = f"Reading the invitees of {pluralize(len(unknown), 'event')}"
     per_task = max(_EVENTS_PER_TASK, -(-len(unknown) // _MOST_TASKS))
     async with progress(PROGRESS_KEY, reading, meter, len(unknown)):
         for first in range(0, len(unknown), per_task):
@@ -872,18 +863,20 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
             for event, its in zip(some, found, strict=True):
                 decision = decide(event, its.invitees, policy, own_domains, zones)
                 if its.error is not None:
-                    decision = Decision(event.uri, event.start_time, decision.host_zone, "unknown", in_short(its.error))
+                    decision = Decision(
+                        event.uri, event.start_time, decision.host_zone, "unknown", short_error(its.error)
+                    )
                 if decision.action != "keep":
                     decisions.append(decision)
     count = {action: sum(d.action == action for d in decisions) for action in ("cancel", "report", "unknown")}
     if dry_run and count["cancel"] > policy.max_cancellations:
         warnings.append(
-            f"A real run would cancel nothing: {counted(count['cancel'], 'event')} to cancel, and "
+            f"A real run would cancel nothing: {pluralize(count['cancel'], 'event')} to cancel, and "
             f"max_cancellations is {policy.max_cancellations}."
         )
     logger.info(
         "%s checked, %s of them new or changed: %s to cancel, %s only to report, %s could not be checked",
-        *(counted(len(events), "event"), len(unknown), *count.values()),
+        *(pluralize(len(events), "event"), len(unknown), *count.values()),
     )
     for warning in warnings:
         logger.warning("%s", warning)
@@ -978,13 +971,13 @@ async def _wait(run: Run) -> None:
         await remember(_ASKED_KEY, until)
     proposals = [Proposal(d.event, printable(f"{_start(d)}, {run.who(d)} ({d.why})")) for d in planned]
     shown = [
-        f"{number}. {cell(_start(d))}, {breakable(cell(run.who(d)), 24)}: {cell(d.why)}"
+        f"{number}. {escape_cell(_start(d))}, {soft_wrap(escape_cell(run.who(d)), 24)}: {escape_cell(d.why)}"
         for number, d in enumerate(planned, 1)
     ]
-    introduction = "\n".join([f"# Cancel {counted(len(planned), 'event')}?\n", *shown, f"\nDecide until {until}."])
+    introduction = "\n".join([f"# Cancel {pluralize(len(planned), 'event')}?\n", *shown, f"\nDecide until {until}."])
     run.answer = await ask(run.plan.key, proposals, introduction, run.policy.reason, run.waits_until)
     run.policy = run.policy.model_copy(update={"reason": run.answer.reason})
-    get_run_logger().info("Decided: %s of %s approved", len(run.to_cancel), counted(len(planned), "event"))
+    get_run_logger().info("Decided: %s of %s approved", len(run.to_cancel), pluralize(len(planned), "event"))
 
 
 def _as_shown(plan: Plan, policy: CancelPolicy) -> Plan:
@@ -1003,10 +996,10 @@ async def _cancel(run: Run, credentials: CalendlyCredentials) -> None:
     planned = run.to_cancel
     if planned:
         await run.write()
-        task = cancel_events.with_options(task_run_name=f"Cancel {counted(len(planned), 'scheduled event')}")
+        task = cancel_events.with_options(task_run_name=f"Cancel {pluralize(len(planned), 'scheduled event')}")
         look_again = run.answer is not None
         expected = len(planned) * (2 if look_again else 1)
-        async with progress(PROGRESS_KEY, f"Canceling {counted(len(planned), 'event')}", run.meter, expected):
+        async with progress(PROGRESS_KEY, f"Canceling {pluralize(len(planned), 'event')}", run.meter, expected):
             outcomes = await task(credentials, planned, run.policy, run.plan.own_domains, look_again=look_again)
         run.outcomes = {outcome.event: outcome for outcome in outcomes}
     else:
@@ -1019,22 +1012,22 @@ async def _ended(run: Run) -> CancelReport:
     get_run_logger().info("%s; %s requests", run.headline(), report.requests)
     problems = report.failed + report.unreadable
     if report.to_cancel or problems:
-        body = f"{counted(report.events_checked, 'event')} checked. See the artifact {SUMMARY_KEY} of this flow run."
+        body = f"{pluralize(report.events_checked, 'event')} checked. See the artifact {SUMMARY_KEY} of this flow run."
         await notify(policy.notify, f"Blocked domains: {run.headline()}", body)
     if run.over_cap and not run.dry_run:
         limit, remedy = f"max_cancellations is {policy.max_cancellations}", "raise max_cancellations, or "
         if run.cap < policy.max_cancellations:
             limit, remedy = f"a person can decide about {run.cap} at once", ""
         raise TooManyCancellationsError(
-            f"{counted(report.to_cancel, 'event')} to cancel, but {limit}: none was canceled. Read the artifact "
+            f"{pluralize(report.to_cancel, 'event')} to cancel, but {limit}: none was canceled. Read the artifact "
             f"{DECISIONS_KEY}; then {remedy}lower horizon_days, or correct blocked_domains.",
             report,
         )
     if problems:
         raise CancellationsFailedError(
-            f"{report.failed} of {counted(report.to_cancel, 'event')} could not be canceled, {report.unreadable} could "
-            f"not be checked; {report.canceled} canceled. The artifact {SUMMARY_KEY} says why. Start a new run: it "
-            "does only what is left.",
+            f"{report.failed} of {pluralize(report.to_cancel, 'event')} could not be canceled, {report.unreadable} "
+            f"could not be checked; {report.canceled} canceled. The artifact {SUMMARY_KEY} says why. Start a new run: "
+            "it does only what is left.",
             report,
         )
     return report

@@ -8,12 +8,12 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from flows.common import breakable, cell, cost, counted, markdown_table
 from flows.digest import BUSY_KINDS, Changes, Digest, HalfDay, HostDay, HostDigest, Offer
 from flows.digest_time import day_bounds
 from flows.heat_map import DAYS, SCALE, Row, Tile, heat_map, image
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.client.errors import printable
+from prefect_calendly.runs.markdown import cost, escape_cell, markdown_table, pluralize, soft_wrap
 
 # The page is read on a phone; the table artifact has everything.
 _SHOWN_HOSTS: Final = 50
@@ -76,9 +76,9 @@ def open_slots_of_table(data: Any) -> dict[str, dict[str, int]]:
 def headline(digest: Digest) -> str:
     """Return the digest in one line."""
     return (
-        f"{counted(len(digest.hosts), 'host')}, {counted(len(digest.days), 'day')} from {_day(digest.days[0])} "
-        f"{digest.days[0].year} ({digest.timezone}): {counted(digest.open_slots, 'open slot')}, "
-        f"{counted(len(digest.nothing_open), 'host')} with nothing open"
+        f"{pluralize(len(digest.hosts), 'host')}, {pluralize(len(digest.days), 'day')} from {_day(digest.days[0])} "
+        f"{digest.days[0].year} ({digest.timezone}): {pluralize(digest.open_slots, 'open slot')}, "
+        f"{pluralize(len(digest.nothing_open), 'host')} with nothing open"
     )
 
 
@@ -89,8 +89,8 @@ def changes_in_words(changes: Changes | None) -> str:
     if not (changes.closed or changes.reopened or changes.moved):
         return "No changes."
     return (
-        f"{counted(len(changes.closed), 'host')} with nothing open any more, {len(changes.reopened)} open again, "
-        f"{counted(len(changes.moved), 'host')} with other numbers of open slots."
+        f"{pluralize(len(changes.closed), 'host')} with nothing open any more, {len(changes.reopened)} open again, "
+        f"{pluralize(len(changes.moved), 'host')} with other numbers of open slots."
     )
 
 
@@ -121,7 +121,7 @@ def digest_markdown(
         if ends - begins != timedelta(days=1):
             lines += ["", f"The clocks change: {_day(day)} has {_hours(ends - begins):g} hours."]
     if digest.problems:
-        lines += ["", f"{counted(len(digest.problems), 'thing')} could not be read; see the end."]
+        lines += ["", f"{pluralize(len(digest.problems), 'thing')} could not be read; see the end."]
     if len(hosts) > len(shown):
         more = f"Only {len(shown)} of the {len(hosts)} hosts are shown here"
         lines += ["", f"{more}, fewest open slots first; the table artifact `{table_key}` has all."]
@@ -175,7 +175,7 @@ def _weeks(digest: Digest, hosts: Sequence[HostDigest]) -> list[str]:
     for first in range(0, min(len(digest.days), _SHOWN_DAYS), DAYS):
         shown = slice(first, min(first + DAYS, _SHOWN_DAYS))
         days = digest.days[shown]
-        what = f"Heat map of {counted(len(hosts), 'host')}, {_day(days[0])} to {_day(days[-1])}"
+        what = f"Heat map of {pluralize(len(hosts), 'host')}, {_day(days[0])} to {_day(days[-1])}"
         heads = [
             (f"{day:%a}", f"{day.day} {day:%b}" if day in (days[0], day.replace(day=1)) else f"{day.day}")
             for day in days
@@ -223,12 +223,12 @@ def _open(entry: HostDigest, part: HostDay | HalfDay | None = None) -> str:
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    return breakable(markdown_table(header, rows), 10)
+    return soft_wrap(markdown_table(header, rows), 10)
 
 
 def _some(texts: Iterable[str], ending: str = "") -> list[str]:
     every = list(texts)
-    lines = [f"- {breakable(cell(text), 22)}{ending}" for text in every[:_SHOWN_HOSTS]]
+    lines = [f"- {soft_wrap(escape_cell(text), 22)}{ending}" for text in every[:_SHOWN_HOSTS]]
     return lines if len(every) <= _SHOWN_HOSTS else [*lines, f"- and {len(every) - _SHOWN_HOSTS} more{ending}"]
 
 

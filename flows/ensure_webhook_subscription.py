@@ -14,16 +14,12 @@ from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import httpx
-from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
 from flows import signing_keys, webhook_gap
-from flows.changes import cursor_name, keep_cursor
-from flows.common import Notifier, Parameters, breakable, cell, cost, counted, empty_is_none, in_form, markdown_table
-from flows.notifications import check_notifier, notify
 from flows.poll_bookings import BackfillReport
 from flows.signing_keys import KeyRing
 from flows.webhook_gap import Memory
@@ -41,6 +37,12 @@ from prefect_calendly.client.errors import (
     UnconfirmedWriteError,
 )
 from prefect_calendly.client.identifiers import uri_of
+from prefect_calendly.events.prefect_api import last_delivery
+from prefect_calendly.runs.flow import calendly_flow
+from prefect_calendly.runs.forms import Notifier, Parameters, empty_is_none, optional_form_field
+from prefect_calendly.runs.markdown import cost, escape_cell, markdown_table, pluralize, soft_wrap
+from prefect_calendly.runs.notifications import check_notifier, notify
+from prefect_calendly.runs.state import cursor_name, keep_cursor
 from prefect_calendly.tasks import client_task
 from prefect_calendly.users import User, aget_current_user
 from prefect_calendly.webhook_subscriptions import (
@@ -53,7 +55,6 @@ from prefect_calendly.webhook_subscriptions import (
     delete_webhook_subscription_via,
     list_webhook_subscriptions_via,
 )
-from prefect_calendly.webhooks.prefect_api import last_delivery
 
 ARTIFACT_KEY: Final = "ensure-webhook-subscription"
 
@@ -99,7 +100,7 @@ class SubscriptionSpec(Parameters):
         validate_default=True,
         max_length=200,
         description="With scope group, and only then: the group's Calendly URI or uuid.",
-        json_schema_extra=in_form(3),
+        json_schema_extra=optional_form_field(3),
     )
     events: tuple[WebhookEvent, ...] = Field(
         default=("invitee.created", "invitee.canceled"),
@@ -118,7 +119,7 @@ class SubscriptionSpec(Parameters):
             "Name of the saved Secret block that holds the signing key; never the key itself. If there is no such "
             "block, a key is made and saved there."
         ),
-        json_schema_extra=in_form(4),
+        json_schema_extra=optional_form_field(4),
     )
     rotate_key_after_days: Annotated[int | None, Field(ge=1, le=3650)] = Field(
         default=None,
@@ -127,7 +128,7 @@ class SubscriptionSpec(Parameters):
             "How old the signing key may become, in days, before a new one is made. The old one is accepted for two "
             "more days. Empty: any age."
         ),
-        json_schema_extra=in_form(5),
+        json_schema_extra=optional_form_field(5),
     )
     check_receiver: bool = Field(
         default=False,
@@ -152,7 +153,7 @@ class SubscriptionSpec(Parameters):
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
             "was changed or has failed."
         ),
-        json_schema_extra=in_form(8),
+        json_schema_extra=optional_form_field(8),
     )
 
     @field_validator("callback_url")
@@ -391,7 +392,7 @@ class _Run:
         return new
 
 
-@flow(flow_run_name="webhook of {subscription.host}, scope {subscription.scope}")
+@calendly_flow(flow_run_name="webhook of {subscription.host}, scope {subscription.scope}")
 async def ensure_webhook_subscription(
     credentials: CalendlyCredentials,
     subscription: SubscriptionSpec,
@@ -596,7 +597,7 @@ def _headline(report: SubscriptionReport, spec: SubscriptionSpec) -> str:
     done = f"Dry run, nothing was changed. Would be {report.outcome}" if report.dry_run else report.outcome.capitalize()
     told = ""
     if report.gap_since is not None and report.gap_told is not None:
-        told = f" Since {_time(report.gap_since)} {counted(report.gap_told, 'happening')} had not been delivered."
+        told = f" Since {_time(report.gap_since)} {pluralize(report.gap_told, 'happening')} had not been delivered."
     return f"{done}: {what}. {why[:1].upper()}{why[1:]}.{told}"
 
 
@@ -620,8 +621,8 @@ def _markdown(run: _Run, report: SubscriptionReport, headline: str) -> str:
         ("To be deleted" if report.dry_run else "Deleted", deleted),
         ("Cost", "; ".join(cost(run.meter, report.seconds))),
     ]
-    page = f"# Webhook subscription: {report.outcome}\n\n{cell(headline)}\n\n{markdown_table(('', ''), rows)}\n"
-    return breakable(page, 30)
+    page = f"# Webhook subscription: {report.outcome}\n\n{escape_cell(headline)}\n\n{markdown_table(('', ''), rows)}\n"
+    return soft_wrap(page, 30)
 
 
 def _about_keys(run: _Run, report: SubscriptionReport, now: datetime) -> str:
@@ -633,7 +634,7 @@ def _about_keys(run: _Run, report: SubscriptionReport, now: datetime) -> str:
             ", would be made" if report.dry_run else f", {'a new one' if report.signing_key == 'made' else 'replaced'}"
         )
     old = len(run.ring.keys) - 1
-    return f"{words}; {counted(old, 'old one')} accepted too" if old else words
+    return f"{words}; {pluralize(old, 'old one')} accepted too" if old else words
 
 
 def _about_gap(run: _Run) -> str:
@@ -645,7 +646,7 @@ def _about_gap(run: _Run) -> str:
         return f"since {_time(run.gap_since)}; not told yet"
     since, found = run.filled
     cut = "; older ones cannot be told" if since > run.gap_since else ""
-    return f"since {_time(since)}: {counted(found.found, 'happening')}, {found.emitted} told to Prefect now{cut}"
+    return f"since {_time(since)}: {pluralize(found.found, 'happening')}, {found.emitted} told to Prefect now{cut}"
 
 
 def _time(moment: datetime) -> str:

@@ -8,8 +8,15 @@ from typing import Final
 
 from pydantic import AwareDatetime
 
-from flows.changes import CLOCKS_DIFFER, is_shared, mark, mark_of_change, newest_change, overlap
-from flows.common import Parameters
+from prefect_calendly.bookings.changes import (
+    CLOCKS_DIFFER,
+    fingerprint,
+    fingerprint_of_change,
+    is_shared,
+    newest_change,
+    overlap,
+)
+from prefect_calendly.runs.forms import Parameters
 from prefect_calendly.scheduled_events import ScheduledEvent
 
 # Together they fit into a variable: 5,000 characters.
@@ -35,7 +42,7 @@ class Harmless(Parameters):
 
     def knows(self, event: ScheduledEvent) -> bool:
         """Say whether an event is harmless."""
-        if not self.since <= event.start_time < self.until or mark(event.uri) in self.again:
+        if not self.since <= event.start_time < self.until or fingerprint(event.uri) in self.again:
             return False
         if event.updated_at < self.updated_since and not is_shared(event):
             return True
@@ -99,10 +106,10 @@ def left_over(known: Harmless, uris: Collection[str]) -> Harmless | None:
     """Note events that are to be looked at again; None if they are too many to be noted."""
     if len(uris) > _MOST_AGAIN:
         return None
-    return known.model_copy(update={"again": tuple(map(mark, uris))})
+    return known.model_copy(update={"again": tuple(map(fingerprint, uris))})
 
 
 def _mark_as_it_is(event: ScheduledEvent) -> str:
     # Whoever joins a group raises the total, also after somebody else has left it.
     counter = event.invitees_counter
-    return mark(f"{mark_of_change(event)} {counter.total} {counter.active}")
+    return fingerprint(f"{fingerprint_of_change(event)} {counter.total} {counter.active}")

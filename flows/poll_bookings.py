@@ -4,41 +4,41 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from pydantic import AwareDatetime, Field, ValidationError
 
-from flows.changes import (
+from prefect_calendly import CalendlyCredentials, CalendlyError
+from prefect_calendly.bookings.changes import (
     CLOCKS_DIFFER,
     LEAST_OVERLAP,
-    cursor_name,
+    fingerprint,
+    fingerprint_of_change,
     is_shared,
-    keep_cursor,
-    mark,
-    mark_of_change,
     newest_change,
     overlap,
-    read_cursor,
 )
-from flows.common import Notifier, Parameters, cell, cost, counted, in_form, in_short
-from flows.notifications import check_notifier, failures_told
-from flows.progress import progress
-from prefect_calendly import CalendlyCredentials, CalendlyError
 from prefect_calendly.client import RequestMeter, count_requests
 from prefect_calendly.client.identifiers import uuid_of
+from prefect_calendly.events.events import CalendlyEvent, Payload, Source, events_of_invitee
+from prefect_calendly.events.prefect_api import emit_missing
 from prefect_calendly.invitees import Invitee, alist_invitees_of_events
+from prefect_calendly.runs.flow import calendly_flow
+from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field
+from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, sections, short_error
+from prefect_calendly.runs.notifications import check_notifier, notify_on_failure
+from prefect_calendly.runs.progress import progress
+from prefect_calendly.runs.state import cursor_name, keep_cursor, read_cursor
 from prefect_calendly.scheduled_events import ScheduledEvent, alist_scheduled_events
 from prefect_calendly.users import User, aget_current_user
-from prefect_calendly.webhooks.events import CalendlyEvent, Payload, Source, events_of_invitee
-from prefect_calendly.webhooks.prefect_api import emit_missing
 
 SUMMARY_KEY: Final = "poll-bookings"
 PROGRESS_KEY: Final = "poll-bookings-progress"
@@ -99,7 +99,7 @@ class BookingsToPoll(Parameters):
         description=(
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when it fails."
         ),
-        json_schema_extra=in_form(4),
+        json_schema_extra=optional_form_field(4),
     )
 
 
@@ -181,11 +181,11 @@ def to_read(events: Iterable[ScheduledEvent], cursor: Cursor) -> list[ScheduledE
     return [
         event
         for event in events
-        if mark(event.uri) in again
+        if fingerprint(event.uri) in again
         or (
             event.updated_at >= cursor.updated_since
             and event.updated_at > cursor.seeded_at
-            and mark_of_change(event) not in done
+            and fingerprint_of_change(event) not in done
         )
     ]
 
@@ -234,11 +234,11 @@ def advanced(
         since = max(since, newest - overlap(seconds))
     recent = [event for event in listed if event.updated_at >= since and event.updated_at > cursor.seeded_at]
     recent.sort(key=lambda event: event.updated_at, reverse=True)
-    done = [mark_of_change(event) for event in recent if event.uri not in unread and event.uri not in unsettled]
+    done = [fingerprint_of_change(event) for event in recent if event.uri not in unread and event.uri not in unsettled]
     # What Prefect would have forgotten is given up.
     failed = [event for event in listed if event.uri in unread and event.updated_at >= listed_at - REMEMBERED]
     # First those that nothing else would bring back: their change lies before `updated_since`.
-    failed.sort(key=lambda event: (mark(event.uri) not in cursor.again, event.updated_at >= since))
+    failed.sort(key=lambda event: (fingerprint(event.uri) not in cursor.again, event.updated_at >= since))
     return Cursor(
         seeded_at=cursor.seeded_at,
         updated_since=since,
@@ -246,7 +246,7 @@ def advanced(
         # What could not be read is listed again, even when it has begun.
         list_from=min([listed_at, *(event.start_time for event in failed)]),
         done=tuple(done[:_MOST_DONE]),
-        again=tuple(mark(event.uri) for event in failed[:_MOST_AGAIN]),
+        again=tuple(fingerprint(event.uri) for event in failed[:_MOST_AGAIN]),
     )
 
 
@@ -280,7 +280,7 @@ class Bookings:
     @property
     def problems(self) -> list[str]:
         """What could not be read, in a few lines of markdown."""
-        lines = [f"{_uuid(uri)}: {cell(in_short(error))}" for uri, error in self.unread.items()]
+        lines = [f"{_uuid(uri)}: {escape_cell(short_error(error))}" for uri, error in self.unread.items()]
         more = len(lines) - _MOST_PROBLEMS_IN_SUMMARY
         return lines[:_MOST_PROBLEMS_IN_SUMMARY] + ([f"and {more} more"] if more > 0 else [])
 
@@ -316,7 +316,7 @@ async def read_invitees(
     meter: RequestMeter,
 ) -> None:
     """List the invitees of some of the events, and note what has happened to them."""
-    async with progress(PROGRESS_KEY, f"Reading the invitees of {counted(len(events), 'event')}", meter, len(events)):
+    async with progress(PROGRESS_KEY, f"Reading the invitees of {pluralize(len(events), 'event')}", meter, len(events)):
         for first in range(0, len(events), _EVENTS_PER_TASK):
             some = events[first : first + _EVENTS_PER_TASK]
             # uuids, not models: Prefect walks through all arguments of a task.
@@ -360,7 +360,7 @@ async def tell_prefect_of(happenings: Iterable[CalendlyEvent]) -> tuple[int, lis
     each_once = deque({event.id: event for event in happenings}.values())
     if not each_once:
         return 0, []
-    name = f"Tell Prefect of {counted(len(each_once), 'event')}"
+    name = f"Tell Prefect of {pluralize(len(each_once), 'event')}"
     return len(each_once), await tell_prefect.with_options(task_run_name=name)(each_once)
 
 
@@ -416,8 +416,8 @@ async def backfill(
         found, emitted = await tell_prefect_of(sorted(wanted, key=lambda each: each.occurred))
     get_run_logger().info(
         "Backfill since %s: %s found, %s of them told to Prefect, %s could not be read; %s",
-        *(f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC", counted(found, "happening"), len(emitted)),
-        *(counted(len(bookings.unread), "event"), counted(meter.requests, "request")),
+        *(f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC", pluralize(found, "happening"), len(emitted)),
+        *(pluralize(len(bookings.unread), "event"), pluralize(meter.requests, "request")),
     )
     return BackfillReport(
         found=found,
@@ -474,7 +474,7 @@ async def read_window(
 # The flow
 
 
-@flow(flow_run_name="poll bookings, scope {polling.scope}")
+@calendly_flow(flow_run_name="poll bookings, scope {polling.scope}")
 async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPoll) -> PollReport:
     """Tell Prefect of what has happened to bookings, by the events that webhooks make: for plans without webhooks.
 
@@ -500,7 +500,7 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
     """
     began = time.monotonic()
     await check_notifier(polling.notify)
-    async with failures_told(polling.notify, "Polling bookings failed"):
+    async with notify_on_failure(polling.notify, "Polling bookings failed"):
         with count_requests() as meter:
             user = await aget_current_user(credentials)
             name = cursor_name(
@@ -542,13 +542,13 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
             requests=meter.requests,
             seconds=round(time.monotonic() - began, 2),
         )
-        get_run_logger().info("%s; %s", headline(report), counted(report.requests, "request"))
+        get_run_logger().info("%s; %s", headline(report), pluralize(report.requests, "request"))
         summary = _summary(report, polling, name, bookings, meter)
         await acreate_markdown_artifact(summary, key=SUMMARY_KEY, description=headline(report))
         if bookings.unread:
             raise BookingsUnreadableError(
-                f"The invitees of {counted(report.unreadable, 'event')} could not be listed: what happened to them is "
-                f"not told yet, all else is. The artifact {SUMMARY_KEY} says why; the next run tries again.",
+                f"The invitees of {pluralize(report.unreadable, 'event')} could not be listed: what happened to them "
+                f"is not told yet, all else is. The artifact {SUMMARY_KEY} says why; the next run tries again.",
                 report,
             )
     return report
@@ -569,8 +569,8 @@ def headline(report: PollReport) -> str:
     if report.seeded:
         return "FIRST RUN: noted how far Calendly is; what happens from now on is told"
     emitted = sum(report.emitted.values())
-    failed = f", {counted(report.unreadable, 'event')} UNREADABLE" if report.unreadable else ""
-    return f"{counted(emitted, 'event')} told to Prefect, {report.changed} changed of {report.events_listed}{failed}"
+    failed = f", {pluralize(report.unreadable, 'event')} UNREADABLE" if report.unreadable else ""
+    return f"{pluralize(emitted, 'event')} told to Prefect, {report.changed} changed of {report.events_listed}{failed}"
 
 
 def _summary(report: PollReport, polling: BookingsToPoll, name: str, bookings: Bookings, meter: RequestMeter) -> str:
@@ -580,11 +580,11 @@ def _summary(report: PollReport, polling: BookingsToPoll, name: str, bookings: B
         headline(report),
         {
             "Looked at": [
-                f"{counted(report.events_listed, 'event')} of {whose}, {report.changed} of them changed",
-                counted(report.invitee_lists, "invitee list") + (", rechecked ones too" if polling.recheck else ""),
+                f"{pluralize(report.events_listed, 'event')} of {whose}, {report.changed} of them changed",
+                pluralize(report.invitee_lists, "invitee list") + (", rechecked ones too" if polling.recheck else ""),
             ],
             "Told": [
-                *(f"{number} {cell(event)}" for event, number in report.emitted.items()),
+                *(f"{number} {escape_cell(event)}" for event, number in report.emitted.items()),
                 f"{report.already_there} known to Prefect already",
             ],
             "Cursor": [
@@ -596,15 +596,6 @@ def _summary(report: PollReport, polling: BookingsToPoll, name: str, bookings: B
             "Cost": cost(meter, report.seconds),
         },
     )
-
-
-def sections(title: str, parts: Mapping[str, Iterable[str]]) -> str:
-    """Return a page of lists, without those that are empty."""
-    lines = [f"# {title}"]
-    for heading, items in parts.items():
-        shown = [f"- {item}" for item in items]
-        lines += [f"\n## {heading}\n", *shown] if shown else []
-    return "\n".join(lines)
 
 
 def _uuid(uri: str) -> str:

@@ -10,30 +10,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows.common import Notifier, Parameters, cell, cost, counted, in_form
-from flows.notifications import check_notifier, failures_told, notify
-from flows.poll_bookings import (
-    PAYLOAD_HELP,
-    BookingsUnreadableError,
-    Scope,
-    in_window,
-    read_window,
-    sections,
-    tell_prefect_of,
-)
+from flows.poll_bookings import PAYLOAD_HELP, BookingsUnreadableError, Scope, in_window, read_window, tell_prefect_of
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client import RequestMeter, count_requests
 from prefect_calendly.client.errors import printable
+from prefect_calendly.events.events import PREFIX, SOURCE_LABEL, URI_LABEL, CalendlyEvent, Payload
+from prefect_calendly.events.prefect_api import known_events, stored_events
+from prefect_calendly.runs.flow import calendly_flow
+from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field
+from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, sections
+from prefect_calendly.runs.notifications import check_notifier, notify, notify_on_failure
 from prefect_calendly.users import aget_current_user
-from prefect_calendly.webhooks.events import PREFIX, SOURCE_LABEL, URI_LABEL, CalendlyEvent, Payload
-from prefect_calendly.webhooks.prefect_api import known_events, stored_events
 
 SUMMARY_KEY: Final = "reconcile-bookings"
 PROBLEMS_KEY: Final = "reconcile-bookings-problems"
@@ -91,7 +85,7 @@ class BookingsToReconcile(Parameters):
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something was "
             "missed, was late or is not to be explained, or the run has failed."
         ),
-        json_schema_extra=in_form(5),
+        json_schema_extra=optional_form_field(5),
     )
 
 
@@ -291,7 +285,7 @@ async def ask_prefect(ids: Collection[UUID], since: datetime, until: datetime) -
 # The flow
 
 
-@flow(flow_run_name="reconcile bookings, scope {window.scope}, {window.hours} hours")
+@calendly_flow(flow_run_name="reconcile bookings, scope {window.scope}, {window.hours} hours")
 async def reconcile_bookings(credentials: CalendlyCredentials, window: BookingsToReconcile) -> ReconcileReport:
     """Say what webhooks have missed, told late or told twice; and tell Prefect of what was missed.
 
@@ -313,7 +307,7 @@ async def reconcile_bookings(credentials: CalendlyCredentials, window: BookingsT
     """
     began = time.monotonic()
     await check_notifier(window.notify)
-    async with failures_told(window.notify, "Reconciling bookings failed"):
+    async with notify_on_failure(window.notify, "Reconciling bookings failed"):
         until = datetime.now(UTC) - SETTLING
         since = until - timedelta(hours=window.hours)
         with count_requests() as meter:
@@ -353,15 +347,15 @@ async def reconcile_bookings(credentials: CalendlyCredentials, window: BookingsT
             requests=meter.requests,
             seconds=round(time.monotonic() - began, 2),
         )
-        get_run_logger().info("%s; %s", headline(report), counted(report.requests, "request"))
+        get_run_logger().info("%s; %s", headline(report), pluralize(report.requests, "request"))
         rows = [_row(finding) for finding in comparison.findings[:_MOST_IN_TABLE]]
         await acreate_table_artifact(rows, key=PROBLEMS_KEY, description=headline(report))
         summary = _summary(report, window, comparison, bookings.problems, meter)
         await acreate_markdown_artifact(summary, key=SUMMARY_KEY, description=headline(report))
         if bookings.unread:
             raise BookingsUnreadableError(
-                f"The invitees of {counted(report.unreadable, 'event')} could not be listed; all others are compared. "
-                f"The artifact {SUMMARY_KEY} says why. Start a new run.",
+                f"The invitees of {pluralize(report.unreadable, 'event')} could not be listed; all others are "
+                f"compared. The artifact {SUMMARY_KEY} says why. Start a new run.",
                 report,
             )
     if report.missed or report.late or report.unexpected:
@@ -381,11 +375,11 @@ def headline(report: ReconcileReport) -> str:
     }
     said = ", ".join(f"{number} {what}" for what, number in parts.items() if number) or "all told by webhooks in time"
     told = f"; {report.emitted} told now" if report.emitted else ""
-    return f"{counted(report.found, 'happening')} in {_hours(report)}: {said}{told}"
+    return f"{pluralize(report.found, 'happening')} in {_hours(report)}: {said}{told}"
 
 
 def _hours(report: ReconcileReport) -> str:
-    return counted(round((report.until - report.since).total_seconds() / 3600), "hour")
+    return pluralize(round((report.until - report.since).total_seconds() / 3600), "hour")
 
 
 def _row(finding: Finding) -> dict[str, str]:
@@ -421,7 +415,7 @@ def _summary(
         {
             "Compared": [
                 f"bookings of {whose}, from {_time(report.since)} to {_time(report.until)} UTC",
-                f"{counted(report.found, 'happening')} that Calendly shows",
+                f"{pluralize(report.found, 'happening')} that Calendly shows",
             ],
             "Told": [
                 f"{report.by_webhook} by a webhook{slowest}",
@@ -448,8 +442,8 @@ def _summary(
     lines.append("| --- | --- | --- | --- | --- | --- |")
     for finding in shown:
         row = _row(finding)
-        cells = [cell(row[name]) for name in ("problem", "event", "occurred (UTC)", "seconds", "told by")]
-        lines.append(f"| {' | '.join(cells)} | [{cell(row['invitee'][:6])}…]({finding.uri}) |")
+        cells = [escape_cell(row[name]) for name in ("problem", "event", "occurred (UTC)", "seconds", "told by")]
+        lines.append(f"| {' | '.join(cells)} | [{escape_cell(row['invitee'][:6])}…]({finding.uri}) |")
     more = len(comparison.findings) - len(shown)
     end = f"\n{f'And {more} more. ' if more else ''}All are in the table `{PROBLEMS_KEY}`"
     end += "." if len(comparison.findings) <= _MOST_IN_TABLE else f", the first {_MOST_IN_TABLE:,}."

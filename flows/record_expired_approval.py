@@ -6,19 +6,19 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 
-from flows.approval import recall
 from flows.cancel_blocked_domains import APPROVAL_HOURS, PLAN, PLAN_KEY, CancelPolicy, Run
-from flows.notifications import notify
+from prefect_calendly.runs.flow import calendly_flow
+from prefect_calendly.runs.human_input import recall
+from prefect_calendly.runs.notifications import notify
 
 EXPIRED_MESSAGES: Final = tuple(f"The flow was {how} and never resumed." for how in ("paused", "suspended", "resuming"))
 """How Prefect ends a flow run that nobody has resumed in time, or somebody too late."""
 
 
-@flow(flow_run_name="approval of {flow_run_id} has expired")
+@calendly_flow(flow_run_name="approval of {flow_run_id} has expired")
 async def record_expired_approval(flow_run_id: UUID) -> bool:
     """Write the audit of a cancel-blocked-domains run that waited for a person in vain, and tell about it.
 

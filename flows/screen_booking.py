@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar, Final, Literal
 
 import httpx
-from prefect import flow, runtime
+from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from pydantic import AfterValidator, Field
@@ -29,17 +29,19 @@ from flows.cancel_blocked_domains import (
     own_domain_warnings,
     own_domains_and_zones,
 )
-from flows.common import Parameters, cell, cost, counted
-from flows.notifications import check_notifier, failures_told, notify
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.client import RequestMeter, count_requests
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN
+from prefect_calendly.events.events import PREFIX, URI_LABEL, CalendlyEvent, event_id, resource_id
+from prefect_calendly.events.prefect_api import count_events, post_events
 from prefect_calendly.invitees import Invitee, list_invitees_via
+from prefect_calendly.runs.flow import calendly_flow
+from prefect_calendly.runs.forms import Parameters
+from prefect_calendly.runs.markdown import cost, escape_cell, pluralize
+from prefect_calendly.runs.notifications import check_notifier, notify, notify_on_failure
 from prefect_calendly.scheduled_events import ScheduledEvent, get_scheduled_event_via
 from prefect_calendly.tasks import client_task
 from prefect_calendly.users import aget_current_user
-from prefect_calendly.webhooks.events import PREFIX, URI_LABEL, CalendlyEvent, event_id, resource_id
-from prefect_calendly.webhooks.prefect_api import count_events, post_events
 
 SUMMARY_KEY: Final = "screen-booking"
 DECISIONS_KEY: Final = "screen-booking-decisions"
@@ -194,14 +196,14 @@ class _Screening(Run):
 
     def summary(self) -> str:
         report = self.report()
-        details = [f"why: {cell(self.decision.why)}"]
+        details = [f"why: {escape_cell(self.decision.why)}"]
         if self.over_cap:
-            details.append(f"`max_cancellations`: {counted(self.cap, 'event')} within an hour at most")
+            details.append(f"`max_cancellations`: {pluralize(self.cap, 'event')} within an hour at most")
         elif self.decision.action == "cancel" and self.outcomes is None and not self.dry_run:
             details.append("this is the plan: if it stays the last version of this page, the run was interrupted")
         if self.outcome is not None and self.outcome.detail:
-            details.append(cell(self.outcome.detail))
-        details += [cell(warning) for warning in self.plan.warnings]
+            details.append(escape_cell(self.outcome.detail))
+        details += [escape_cell(warning) for warning in self.plan.warnings]
         details += cost(self.meter, report.seconds, report.requests)
         return "\n".join([f"# {self.headline()}", *self._events(), "", *(f"- {each}" for each in details)])
 
@@ -214,7 +216,7 @@ def _flow_run_name() -> str:
     return "screen booking" + (" (dry run)" if dry_run else "")
 
 
-@flow(flow_run_name=_flow_run_name)
+@calendly_flow(flow_run_name=_flow_run_name)
 async def screen_booking(
     credentials: CalendlyCredentials, invitee: InviteeUri, policy: CancelPolicy, dry_run: bool = True
 ) -> ScreenReport:
@@ -246,7 +248,7 @@ async def screen_booking(
     with count_requests() as meter:
 
         def report(action: Action, why: str, after_seconds: float | None = None) -> ScreenReport:
-            get_run_logger().info("Event %s %s: %s; %s", uuid, action, why, counted(meter.requests, "request"))
+            get_run_logger().info("Event %s %s: %s; %s", uuid, action, why, pluralize(meter.requests, "request"))
             return ScreenReport(
                 action=action,
                 why=why,
@@ -257,7 +259,7 @@ async def screen_booking(
                 seconds=round(time.monotonic() - began, 2),
             )
 
-        async with failures_told(policy.notify, _FAILED, "Nothing was canceled."):
+        async with notify_on_failure(policy.notify, _FAILED, "Nothing was canceled."):
             booking = await read_booking(credentials, uuid)
             if (why := booking.past_help(datetime.now(UTC))) is not None:
                 return report("nothing to do", why)
@@ -277,7 +279,7 @@ async def screen_booking(
             raise await _too_many(run)
         after_seconds = None
         if decision.action == "cancel" and not dry_run:
-            async with failures_told(policy.notify, _FAILED, "See the log for what was canceled."):
+            async with notify_on_failure(policy.notify, _FAILED, "See the log for what was canceled."):
                 await run.write()  # for a run that does not come to its end
                 (outcome,) = await cancel_events(credentials, [decision], policy, run.plan.own_domains)
                 run.outcomes = {decision.event: outcome}
@@ -336,7 +338,7 @@ async def _too_many(run: _Screening) -> TooManyCancellationsError:
         await notify(run.policy.notify, f"Screening: {run.headline()}", body)
     await _note(REFUSED, run.decision)
     return TooManyCancellationsError(
-        f"{counted(limit, 'event')} canceled within the last hour, as many as max_cancellations allows: this one was "
+        f"{pluralize(limit, 'event')} canceled within the last hour, as many as max_cancellations allows: this one was "
         "not. See whether blocked_domains is right; then raise max_cancellations, or let cancel_blocked_domains look "
         "at all upcoming events.",
         run.report(),

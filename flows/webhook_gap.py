@@ -8,10 +8,10 @@ from typing import Final
 
 from pydantic import AwareDatetime, ValidationError
 
-from flows.changes import read_cursor
-from flows.common import Parameters
 from flows.poll_bookings import REMEMBERED, BackfillReport, Scope, backfill
 from prefect_calendly import CalendlyCredentials, CalendlyError
+from prefect_calendly.runs.forms import Parameters
+from prefect_calendly.runs.state import read_cursor
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 
 # What was on its way when all was still well may have failed.

@@ -11,8 +11,8 @@ from typing import Final
 import httpx
 from pydantic import SecretStr
 
-from flows.common import urls_unlogged
 from prefect_calendly.client.errors import CalendlyError
+from prefect_calendly.runs.quiet_logs import urls_unlogged
 from prefect_calendly.webhooks.deliveries import PING
 from prefect_calendly.webhooks.signature import HEADER, sign
 

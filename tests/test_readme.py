@@ -12,12 +12,12 @@ from prefect import Task
 import prefect_calendly
 from flows.availability_digest import DigestRequest
 from flows.cancel_blocked_domains import CancelPolicy
-from flows.common import Parameters
 from flows.ensure_webhook_subscription import SubscriptionSpec
 from flows.poll_bookings import BookingsToPoll
 from flows.reconcile_bookings import BookingsToReconcile
 from prefect_calendly.client import errors
 from prefect_calendly.credentials import CalendlyCredentials
+from prefect_calendly.runs.forms import Parameters
 from prefect_calendly.sandbox import Sandbox
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

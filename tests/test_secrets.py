@@ -188,7 +188,7 @@ async def leak(text: str) -> str:
 @flow(flow_run_name="{text}")
 async def leaky(text: str, notifier: str) -> str:
     """Tell everybody everything."""
-    from flows.notifications import notify
+    from prefect_calendly.runs.notifications import notify
 
     await leak.with_options(task_run_name=text, persist_result=True)(text)
     await acreate_markdown_artifact(text, key="leaky")

@@ -3,8 +3,8 @@
 `python -m prefect_calendly.webhooks` runs the receiver.
 """
 
+from prefect_calendly.events.events import CalendlyEvent, events_of_delivery, events_of_invitee
 from prefect_calendly.webhooks.deliveries import Delivery, DeliveryError, parse_delivery
-from prefect_calendly.webhooks.events import CalendlyEvent, events_of_delivery, events_of_invitee
 from prefect_calendly.webhooks.signature import SignatureError, sign, verify
 
 __all__ = [

@@ -16,8 +16,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
+from prefect_calendly.events.prefect_api import known_events
 from prefect_calendly.webhooks.errors import PrefectUnavailableError
-from prefect_calendly.webhooks.prefect_api import known_events
 
 T = TypeVar("T")
 

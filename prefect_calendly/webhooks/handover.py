@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 from uuid import UUID
 
+from prefect_calendly.events.events import CalendlyEvent
 from prefect_calendly.webhooks.connection import PrefectConnection
 from prefect_calendly.webhooks.errors import (
     BusyError,
@@ -18,7 +19,6 @@ from prefect_calendly.webhooks.errors import (
     PrefectRefusedError,
     PrefectUnavailableError,
 )
-from prefect_calendly.webhooks.events import CalendlyEvent
 from prefect_calendly.webhooks.metrics import Metrics
 from prefect_calendly.webhooks.store import EventStore, Unconfirmed
 

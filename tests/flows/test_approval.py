@@ -19,11 +19,11 @@ from prefect.flows import EntrypointType
 from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry, Crashed, Failed
 
-from flows.approval import MOST_PROPOSALS
 from flows.cancel_blocked_domains import DECISIONS_KEY, SUMMARY_KEY, CancelReport, cancel_blocked_domains
-from flows.notifications import FAILED_KEY
 from flows.record_expired_approval import EXPIRED_MESSAGES, record_expired_approval
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.runs.human_input import MOST_PROPOSALS
+from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
 from tests.flows.conftest import Receiver, World, artifact, uuid_of

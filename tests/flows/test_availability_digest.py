@@ -43,8 +43,6 @@ from flows.digest_time import (
     time_per_part,
 )
 from flows.heat_map import DAYS, Tile
-from flows.notifications import FAILED_KEY
-from flows.progress import Steps, progress
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.availability import AvailabilitySchedule
 from prefect_calendly.client import RequestMeter
@@ -56,6 +54,8 @@ from prefect_calendly.client.errors import (
     RoleRequiredError,
 )
 from prefect_calendly.invitees import create_invitee_via
+from prefect_calendly.runs.notifications import FAILED_KEY
+from prefect_calendly.runs.progress import Steps, progress
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import cancel_scheduled_event_via
 from tests.conftest import credentials_for
@@ -984,8 +984,8 @@ async def test_how_far_the_reading_is_is_shown_and_estimated_right(
             yield steps
 
     monkeypatch.setattr(module, "progress", watched)
-    monkeypatch.setattr("flows.progress._PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr("flows.progress._BETWEEN_UPDATES_SECONDS", 0.1)
+    monkeypatch.setattr("prefect_calendly.runs.progress._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("prefect_calendly.runs.progress._BETWEEN_UPDATES_SECONDS", 0.1)
     slow = credentials_for(sandbox, requests_per_second=40)
     report = await availability_digest(slow, DigestRequest(scope="organization", first_day=soon(), days=32))
     [steps] = seen

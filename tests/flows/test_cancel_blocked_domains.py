@@ -37,11 +37,11 @@ from flows.cancel_blocked_domains import (
     in_brief,
     own_domain_warnings,
 )
-from flows.changes import is_shared, mark_of_change
-from flows.notifications import FAILED_KEY
 from prefect_calendly import CalendlyClient, CalendlyCredentials
+from prefect_calendly.bookings.changes import fingerprint_of_change, is_shared
 from prefect_calendly.client.errors import GatewayKeyError, RoleRequiredError, ServerError
 from prefect_calendly.invitees import EventInvitees, Invitee, list_invitees_of_events_via
+from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent, list_scheduled_events_via
 from prefect_calendly.tasks import client_task
@@ -824,7 +824,7 @@ async def test_an_event_in_brief_decides_and_compares_as_the_whole_one(
     assert len({event.event_guests for event, _ in pairs}) > 1
     for whole, brief in pairs:
         assert decide(brief, [], policy, (), zones) == decide(whole, [], policy, (), zones)
-        assert mark_of_change(brief) == mark_of_change(whole)
+        assert fingerprint_of_change(brief) == fingerprint_of_change(whole)
         assert is_shared(brief) == is_shared(whole)
         assert (brief.created_at, brief.end_time) == (whole.created_at, whole.end_time)
     counters = {event.invitees_counter for event, _ in pairs}

@@ -30,7 +30,6 @@ from flows.ensure_webhook_subscription import (
     ensure_webhook_subscription,
     plan,
 )
-from flows.notifications import FAILED_KEY
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client.errors import (
     ConflictError,
@@ -39,6 +38,7 @@ from prefect_calendly.client.errors import (
     RoleRequiredError,
     ServerError,
 )
+from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 from tests.conftest import credentials_for

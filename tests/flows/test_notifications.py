@@ -11,8 +11,8 @@ from prefect import flow
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.notifications import MattermostWebhook
 
-from flows import notifications
-from flows.notifications import FAILED_KEY, notify
+from prefect_calendly.runs import notifications
+from prefect_calendly.runs.notifications import FAILED_KEY, notify
 from tests.flows.conftest import Receiver, artifact
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

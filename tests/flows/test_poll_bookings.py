@@ -38,12 +38,12 @@ from flows.poll_bookings import (
 )
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client.errors import GatewayKeyError
+from prefect_calendly.events.events import CalendlyEvent, events_of_delivery, events_of_invitee
+from prefect_calendly.events.prefect_api import EventsNotStoredError, emit_missing
 from prefect_calendly.invitees import Invitee
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent
 from prefect_calendly.webhooks.deliveries import parse_delivery
-from prefect_calendly.webhooks.events import CalendlyEvent, events_of_delivery, events_of_invitee
-from prefect_calendly.webhooks.prefect_api import EventsNotStoredError, emit_missing
 from tests.conftest import credentials_for
 from tests.flows.conftest import RECORDER, World, artifact, uuid_of
 from tests.support import no_request, nothing_unknown

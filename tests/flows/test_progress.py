@@ -10,9 +10,9 @@ from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import Artifact
 
-import flows.progress as module
-from flows.progress import Steps, progress
+import prefect_calendly.runs.progress as module
 from prefect_calendly.client import RequestMeter
+from prefect_calendly.runs.progress import Steps, progress
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ from flows.reconcile_bookings import (
     unexplained,
 )
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.events.events import CalendlyEvent, event_id, events_of_delivery
+from prefect_calendly.events.prefect_api import emit_missing, post_events, stored_events
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.webhooks.deliveries import parse_delivery
-from prefect_calendly.webhooks.events import CalendlyEvent, event_id, events_of_delivery
-from prefect_calendly.webhooks.prefect_api import emit_missing, post_events, stored_events
 from tests.flows.conftest import RECORDER, artifact
 from tests.webhooks.examples import delivered, invitee
 

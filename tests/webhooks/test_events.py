@@ -9,17 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.events import Event
 
+from prefect_calendly.events.events import CalendlyEvent, event_id, events_of_delivery, events_of_invitee, resource_id
 from prefect_calendly.invitees import Invitee
 from prefect_calendly.scheduled_events import ScheduledEvent
 from prefect_calendly.webhook_subscriptions import WebhookEvent
 from prefect_calendly.webhooks.deliveries import parse_delivery
-from prefect_calendly.webhooks.events import (
-    CalendlyEvent,
-    event_id,
-    events_of_delivery,
-    events_of_invitee,
-    resource_id,
-)
 from tests.webhooks.examples import API, CHANGED, CREATED, NEW, OLD, PRIVATE, TOLD, canceled, delivered, invitee
 
 ORGANIZATION = f"{API}/organizations/ORG"

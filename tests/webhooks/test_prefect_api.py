@@ -12,8 +12,8 @@ import httpx
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 
-from prefect_calendly.webhooks.events import CalendlyEvent, event_id
-from prefect_calendly.webhooks.prefect_api import EventsNotStoredError, emit_missing, known_events, post_events
+from prefect_calendly.events.events import CalendlyEvent, event_id
+from prefect_calendly.events.prefect_api import EventsNotStoredError, emit_missing, known_events, post_events
 
 
 def events(number: int, occurred: datetime | None = None) -> list[CalendlyEvent]:
@@ -89,7 +89,7 @@ class Forgetful(httpx.MockTransport):
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_calendly.webhooks.prefect_api._PAUSES_SECONDS", (0.001, 0.001))
+    monkeypatch.setattr("prefect_calendly.events.prefect_api._PAUSES_SECONDS", (0.001, 0.001))
 
 
 @pytest.mark.usefixtures("no_pauses")

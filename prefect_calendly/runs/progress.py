@@ -14,8 +14,8 @@ from uuid import UUID
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.logging import get_run_logger
 
-from flows.common import counted
 from prefect_calendly.client import RequestMeter
+from prefect_calendly.runs.markdown import pluralize
 
 # A run that is over sooner shows no percentage.
 _PATIENCE_SECONDS: Final = 2.0
@@ -57,10 +57,10 @@ class Steps:
     def in_words(self) -> str:
         """How much is done, such as `43 %, 412 of about 960 requests`."""
         if self.is_over:
-            return f"done, {counted(self.done, 'request')}"
+            return f"done, {pluralize(self.done, 'request')}"
         if not self.total:
-            return f"{counted(self.done, 'request')} so far"
-        return f"{self.percent} %, {self.done} of about {counted(self.total, 'request')}"
+            return f"{pluralize(self.done, 'request')} so far"
+        return f"{self.percent} %, {self.done} of about {pluralize(self.total, 'request')}"
 
     def expect(self, more: int) -> None:
         """Set the total to what is done and this many more."""

@@ -15,8 +15,9 @@ from prefect.blocks.core import Block, UnknownBlockType
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLOUD_UI_URL, PREFECT_UI_URL
 
-from flows.common import cell, urls_unlogged
 from prefect_calendly.client.errors import mask
+from prefect_calendly.runs.markdown import escape_cell
+from prefect_calendly.runs.quiet_logs import urls_unlogged
 
 FAILED_KEY: Final = "failed-notification"
 _LONGEST_SECONDS: Final = 30
@@ -87,15 +88,15 @@ async def notify(reference: str | None, subject: str, body: str, flow_run_id: UU
         problem = f"The notification through {reference} failed ({type(error).__name__})."
         get_run_logger().warning("%s The flow itself goes on.", problem)
         with contextlib.suppress(Exception):
-            said = f"> **{cell(subject)}**\n>\n> {cell(body)}\n"
-            text = f"# Notification failed\n\n{cell(problem)} This was to be said:\n\n{said}"
+            said = f"> **{escape_cell(subject)}**\n>\n> {escape_cell(body)}\n"
+            text = f"# Notification failed\n\n{escape_cell(problem)} This was to be said:\n\n{said}"
             await acreate_markdown_artifact(text, key=FAILED_KEY, description=problem)
         return problem
     return None
 
 
 @contextlib.asynccontextmanager
-async def failures_told(reference: str | None, subject: str, said: str = "") -> AsyncIterator[None]:
+async def notify_on_failure(reference: str | None, subject: str, said: str = "") -> AsyncIterator[None]:
     """Send a message if the block fails; the error goes on.
 
     Args:

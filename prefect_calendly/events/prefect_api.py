@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import PrefectClient
 
-from prefect_calendly.webhooks.events import SOURCE_LABEL, CalendlyEvent
+from prefect_calendly.events.events import SOURCE_LABEL, CalendlyEvent
 
 T = TypeVar("T")
 

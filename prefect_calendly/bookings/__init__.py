@@ -1,0 +1,1 @@
+"""What has happened to bookings: in a window, or since a cursor."""

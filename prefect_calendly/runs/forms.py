@@ -1,0 +1,73 @@
+"""Field types and settings of the flows' parameter forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from prefect_calendly.resource import zone_names
+
+_BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
+
+
+class Parameters(BaseModel):
+    """Base of the flows' parameter models: immutable, misspelt fields refused, input not shown in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _zone_name(name: str) -> str:
+    if name not in zone_names():
+        raise ValueError("must be an IANA time zone such as Europe/Berlin or America/New_York")
+    return name
+
+
+def _block_reference(reference: str) -> str:
+    if not _BLOCK_REFERENCE.fullmatch(reference):
+        raise ValueError("must be the type and name of a saved block, such as slack-webhook/ops")
+    return reference
+
+
+def optional_form_field(position: int) -> Callable[[dict[str, Any]], None]:
+    """Place an optional field in Prefect's form as an empty one, not as a choice between a type and nothing.
+
+    Args:
+        position: Where it stands, from 0.
+
+    Returns:
+        A value for `json_schema_extra`.
+    """
+
+    def change(schema: dict[str, Any]) -> None:
+        # A default of null would be sent, and refused by what is left of the schema.
+        schema.pop("default", None)
+        schema.update(next(kind for kind in schema.pop("anyOf") if kind.get("type") != "null"), position=position)
+
+    return change
+
+
+def empty_is_none(value: Any) -> Any:
+    """Take an empty text for nothing: what a form sends of a field that was filled in and emptied again."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+ZoneName = Annotated[str, AfterValidator(_zone_name), Field(json_schema_extra={"enum": sorted(zone_names())})]
+BlockReference = Annotated[
+    str,
+    AfterValidator(_block_reference),
+    Field(
+        max_length=200,
+        json_schema_extra={"pattern": r"(?#use type/name, such as slack-webhook/ops)^([a-z0-9-]+/[a-z0-9-]+)?\Z"},
+    ),
+]
+Notifier = Annotated[BlockReference | None, BeforeValidator(empty_is_none)]
+"""Type and name of a saved notification block; an empty text is none."""
+
+
+def zone_or_utc(name: str | None) -> ZoneInfo:
+    """Return a zone by its IANA name; UTC for one that is missing or unknown here (a server may know newer ones)."""
+    return ZoneInfo(name) if name in zone_names() else ZoneInfo("UTC")

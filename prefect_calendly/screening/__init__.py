@@ -1,0 +1,1 @@
+"""Which bookings are unwanted, and canceling them."""
