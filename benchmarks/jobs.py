@@ -28,7 +28,7 @@ ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 
 
 async def bare_scan(sandbox: str, since: str = "") -> dict[str, Any]:
-    """List the coming events of the organisation, and the invitees of those that have changed since then."""
+    """List the coming events of the organization, and the invitees of those that have changed since then."""
     import httpx
 
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
@@ -49,7 +49,7 @@ async def bare_scan(sandbox: str, since: str = "") -> dict[str, Any]:
                     return
                 parameters["page_token"] = token
 
-        # Whose events, and which domains are the organisation's own: that is part of the job.
+        # Whose events, and which domains are the organization's own: that is part of the job.
         organization = (await get("/users/me"))["resource"]["current_organization"]
         members = [
             item["user"]["email"] async for item in pages("/organization_memberships", organization=organization)
@@ -87,7 +87,7 @@ async def client_scan(sandbox: str) -> dict[str, Any]:
 
 
 async def flow_scan(sandbox: str, blocked: str, dry_run: str = "", pace: float = 10_000) -> dict[str, Any]:
-    """Do it by the flow. A dry run notes nothing for the next one; the policy is such that nothing is cancelled."""
+    """Do it by the flow. A dry run notes nothing for the next one; the policy is such that nothing is canceled."""
     from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
 
     policy = CancelPolicy(blocked_domains=[blocked], scope="organization", horizon_days=HORIZON.days)
@@ -98,7 +98,7 @@ async def flow_scan(sandbox: str, blocked: str, dry_run: str = "", pace: float =
 
 
 async def bare_listing(sandbox: str) -> dict[str, Any]:
-    """Collect all events of the organisation, page by page, as the JSON that they come in."""
+    """Collect all events of the organization, page by page, as the JSON that they come in."""
     import httpx
 
     before, events = _megabytes("VmRSS"), []

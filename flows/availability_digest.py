@@ -104,7 +104,7 @@ class DigestRequest(Parameters):
 
     scope: Literal["hosts", "organization"] = Field(
         default="hosts",
-        description="The hosts listed below, or every member of the organisation (needs an owner or admin).",
+        description="The hosts listed below, or every member of the organization (needs an owner or admin).",
         json_schema_extra={"position": 0},
     )
     hosts: tuple[HostReference, ...] = Field(
@@ -211,7 +211,7 @@ async def find_hosts(client: CalendlyClient, request: DigestRequest, user: User)
         members = list_memberships_via(client, organization=user.current_organization, email=reference)
         found = [_host(member.user) async for member in members]
         if not found:  # the position, not the address: this text ends up in logs
-            raise ValueError(f"hosts[{position}]: no member of the organisation has this e-mail address")
+            raise ValueError(f"hosts[{position}]: no member of the organization has this e-mail address")
         return found[0]
 
     outcomes = await client.each(range(len(request.hosts)), find)
@@ -346,7 +346,7 @@ async def availability_digest(credentials: CalendlyCredentials, request: DigestR
 
     Raises:
         ValueError: There is no such notification block (nothing was asked), or an e-mail address belongs to no member
-            of the organisation.
+            of the organization.
         CalendlyError: The key was refused, or the hosts could not be listed.
         DigestUnreadableError: Nothing of any host could be read; the artifacts say why.
     """

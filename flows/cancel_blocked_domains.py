@@ -105,19 +105,19 @@ ApprovalHours = Annotated[
         gt=0,
         le=LONGEST_WAIT_HOURS,
         json_schema_extra={
-            "description": "How many hours to wait for that person. After that the run fails, and nothing is cancelled."
+            "description": "How many hours to wait for that person. After that the run fails, and nothing is canceled."
         },
     ),
 ]
 
 
 class CancelPolicy(Parameters):
-    """Whose bookings are not wanted, and how far cancelling may go."""
+    """Whose bookings are not wanted, and how far canceling may go."""
 
     blocked_domains: Domains = Field(
         min_length=1,
         max_length=10_000,
-        description="Domains whose bookings are cancelled, such as spam.example; upper case and IDN are fine.",
+        description="Domains whose bookings are canceled, such as spam.example; upper case and IDN are fine.",
         json_schema_extra={"position": 0},
     )
     include_subdomains: bool = Field(
@@ -140,14 +140,14 @@ class CancelPolicy(Parameters):
     protect_own_domains: bool = Field(
         default=True,
         description=(
-            "Never treat the e-mail domains of the organisation's members as blocked (with scope user: your own "
+            "Never treat the e-mail domains of the organization's members as blocked (with scope user: your own "
             "domain). The summary warns when a blocked domain is one of them."
         ),
         json_schema_extra={"position": 4},
     )
     scope: Literal["user", "organization"] = Field(
         default="user",
-        description="Your own events, or the whole organisation's (needs an owner or admin).",
+        description="Your own events, or the whole organization's (needs an owner or admin).",
         json_schema_extra={"position": 5},
     )
     horizon_days: int = Field(
@@ -159,7 +159,7 @@ class CancelPolicy(Parameters):
     )
     starting_at: AwareDatetime | None = Field(
         default=None,
-        description="Where the days begin, with a time zone; empty is now. What has begun cannot be cancelled.",
+        description="Where the days begin, with a time zone; empty is now. What has begun cannot be canceled.",
         json_schema_extra=optional_form_field(7),
     )
     check_guests: bool = Field(
@@ -171,7 +171,7 @@ class CancelPolicy(Parameters):
         default="report",
         description=(
             "A group event that invitees who are not blocked have booked too: only report it, or cancel it. An event "
-            "is always cancelled for all its invitees. One that only blocked invitees have booked is cancelled anyway."
+            "is always canceled for all its invitees. One that only blocked invitees have booked is canceled anyway."
         ),
         json_schema_extra={"position": 9},
     )
@@ -179,7 +179,7 @@ class CancelPolicy(Parameters):
         default=25,
         ge=1,
         le=1_000,
-        description="If more events than this would be cancelled, none is, and the run fails.",
+        description="If more events than this would be canceled, none is, and the run fails.",
         json_schema_extra={"position": 10},
     )
     reason: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
@@ -209,7 +209,7 @@ class CancelPolicy(Parameters):
         default=None,
         description=(
             "Type and name of a saved notification block, such as slack-webhook/ops: gets a message when something "
-            "was or would be cancelled, or has failed."
+            "was or would be canceled, or has failed."
         ),
         json_schema_extra=optional_form_field(14),
     )
@@ -222,21 +222,21 @@ class CancelReport(Parameters):
     events_checked: int = Field(description="Upcoming active events that were looked at.")
     events_read: int = Field(description="Of them, those that were not known to be harmless.")
     events_matched: int = Field(description="Events with somebody of a blocked domain.")
-    to_cancel: int = Field(description="Events that were to be cancelled; in a dry run, would be.")
+    to_cancel: int = Field(description="Events that were to be canceled; in a dry run, would be.")
     reported: int = Field(description="Group events that are only reported, for the sake of the others who booked.")
-    canceled: int = Field(description="Events that this run has cancelled.")
-    already_canceled: int = Field(description="Events that somebody else cancelled meanwhile.")
+    canceled: int = Field(description="Events that this run has canceled.")
+    already_canceled: int = Field(description="Events that somebody else canceled meanwhile.")
     left_alone: int = Field(description="Events that have begun, disappeared or become another case meanwhile.")
-    failed: int = Field(description="Events that could not be cancelled.")
-    not_approved: int = Field(description="Events that a person kept from being cancelled.")
+    failed: int = Field(description="Events that could not be canceled.")
+    not_approved: int = Field(description="Events that a person kept from being canceled.")
     unreadable: int = Field(description="Events whose invitees could not be listed; nothing was done about them.")
-    canceled_events: tuple[str, ...] = Field(description="uuids of the events that this run has cancelled.")
+    canceled_events: tuple[str, ...] = Field(description="uuids of the events that this run has canceled.")
     requests: int = Field(description="Requests sent to the gateway.")
     seconds: float = Field(description="How long it took.")
 
 
 class TooManyCancellationsError(Exception):
-    """More events would be cancelled than the policy allows; none was."""
+    """More events would be canceled than the policy allows; none was."""
 
     def __init__(self, message: str, report: CancelReport | None = None) -> None:
         super().__init__(message)
@@ -244,7 +244,7 @@ class TooManyCancellationsError(Exception):
 
 
 class CancellationsFailedError(Exception):
-    """Some events could not be checked or cancelled; `report` counts what was done about the others."""
+    """Some events could not be checked or canceled; `report` counts what was done about the others."""
 
     def __init__(self, message: str, report: CancelReport | None = None) -> None:
         super().__init__(message)
@@ -292,7 +292,7 @@ def decide(
         event: The event.
         invitees: Its invitees; canceled ones do not count.
         policy: Whose bookings are not wanted.
-        own_domains: Normal forms of the organisation's own domains.
+        own_domains: Normal forms of the organization's own domains.
         host_zones: IANA time zones of hosts, by URI of the user; only for the decision's `host_zone`.
 
     Returns:
@@ -328,7 +328,7 @@ def decide(
 
 
 def own_domain_warnings(policy: CancelPolicy, own_domains: Iterable[str]) -> list[str]:
-    """Return a warning for each blocked domain that is the organisation's own, or a part or parent of it."""
+    """Return a warning for each blocked domain that is the organization's own, or a part or parent of it."""
     return [
         f"{blocked} is blocked, but {own} is one of your own domains: its addresses stay welcome."
         if blocked != own
@@ -365,7 +365,7 @@ def _listed(domain: str, domains: Collection[str], policy: CancelPolicy) -> str 
 
 @dataclass(frozen=True, slots=True)
 class CancelOutcome:
-    """What became of one event that was to be cancelled."""
+    """What became of one event that was to be canceled."""
 
     event: str
     """URI of the event."""
@@ -405,7 +405,7 @@ _KEPT: Final = {
 
 
 def in_brief(event: ScheduledEvent, shared: dict[Any, Any]) -> ScheduledEvent:
-    """Return an event with what decisions need: all of an organisation's are in memory at once.
+    """Return an event with what decisions need: all of an organization's are in memory at once.
 
     Args:
         event: The event; of its hosts, only who they are is kept.
@@ -446,7 +446,7 @@ async def cancel_events(
         credentials: Whose Calendly to use.
         decisions: Which events, and whether others can book them.
         policy: Gives the reason, and decides again about group events.
-        own_domains: The organisation's own domains.
+        own_domains: The organization's own domains.
         look_again: Look again at every event, because the decisions are old.
 
     Returns:
@@ -491,7 +491,7 @@ async def cancel_events(
         except CalendlyError as error:
             if isinstance(error, AuthenticationError | NoConnectionError):
                 refused = error
-            logger.error("Scheduled event %s could not be cancelled: %s", uuid, type(error).__name__)
+            logger.error("Scheduled event %s could not be canceled: %s", uuid, type(error).__name__)
             return CancelOutcome(decision.event, "failed", short_error(error))
         # At once, for a run that is killed later: with the plan, this is its audit.
         logger.info("Canceled scheduled event %s", uuid)
@@ -576,7 +576,7 @@ class Run:
 
     @property
     def to_cancel(self) -> list[Decision]:
-        """What is really to be cancelled: what was approved, where somebody was asked."""
+        """What is really to be canceled: what was approved, where somebody was asked."""
         planned = self.of("cancel")
         return planned if self.answer is None else [d for d in planned if d.event in self.answer.approved]
 
@@ -672,7 +672,7 @@ class Run:
     def summary(self) -> str:
         policy, plan, report = self.policy, self.plan, self.report()
         own = zone_or_utc(plan.timezone)
-        whose = "the organisation" if policy.scope == "organization" else "the current user"
+        whose = "the organization" if policy.scope == "organization" else "the current user"
         sections = {
             "Looked at": [
                 f"{pluralize(plan.checked, 'event')} of {whose}"
@@ -783,25 +783,25 @@ async def cancel_blocked_domains(
 ) -> CancelReport:
     """Cancel upcoming events that somebody of a blocked domain has booked.
 
-    An event is cancelled for all its invitees, and Calendly tells them. Only active events are looked at, so a second
+    An event is canceled for all its invitees, and Calendly tells them. Only active events are looked at, so a second
     run, or one after a run that was killed half way, cancels nothing twice and does what is left.
 
     Args:
-        credentials: Whose Calendly to use; for the whole organisation, an owner's or admin's.
-        policy: Whose bookings are not wanted, and how far cancelling may go.
-        dry_run: Only say what would be cancelled.
+        credentials: Whose Calendly to use; for the whole organization, an owner's or admin's.
+        policy: Whose bookings are not wanted, and how far canceling may go.
+        dry_run: Only say what would be canceled.
         require_approval: Show the plan and wait until a person has decided about each event, on the page of the flow
             run. Only for runs of a deployment; a dry run asks nobody.
-        approval_hours: How many hours to wait for that person. After that the run fails, and nothing is cancelled.
+        approval_hours: How many hours to wait for that person. After that the run fails, and nothing is canceled.
 
     Returns:
         What was done and what it cost; no personal data.
 
     Raises:
         ValueError: There is no such notification block, or this run cannot wait for a person; nothing was asked.
-        TooManyCancellationsError: More events than the policy allows; none was cancelled.
-        CancellationsFailedError: Some events could not be checked or cancelled; all others were.
-        CalendlyError: The events could not be listed; none was cancelled.
+        TooManyCancellationsError: More events than the policy allows; none was canceled.
+        CancellationsFailedError: Some events could not be checked or canceled; all others were.
+        CalendlyError: The events could not be listed; none was canceled.
     """
     asks = require_approval and not dry_run
     if asks:
@@ -839,7 +839,7 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
     if end <= now:
         raise ValueError("policy.starting_at plus horizon_days lies in the past: leave starting_at empty for now")
     user = await aget_current_user(credentials)
-    # What has begun cannot be cancelled, and must not count against the cap when a fixed start grows old.
+    # What has begun cannot be canceled, and must not count against the cap when a fixed start grows old.
     since = max(start, now)
     whole = policy.scope == "organization"
     own_domains, zones = await own_domains_and_zones(credentials, user, policy.scope)

@@ -170,7 +170,7 @@ async def _run(
     def decided_cancel(report: Any) -> tuple[str, str]:
         return (
             f"of {report.events_checked} upcoming events, {report.to_cancel} to cancel and {report.reported} to report",
-            f"{report.canceled} events cancelled",
+            f"{report.canceled} events canceled",
         )
 
     def decided_digest(report: Any) -> tuple[str, str]:
@@ -254,8 +254,8 @@ def _compare(steps: list[Step], state: dict[str, Any], stats: dict[str, Any]) ->
         if claimed != happened:
             differences.append(f"  {what}: the flows claim {claimed}, the sandbox says {happened}")
 
-    if cancelled := reports.get("cancel_blocked_domains"):
-        compare("cancelled events", sorted(cancelled.canceled_events), sorted(_uuids(state["canceled_by_api"])))
+    if canceled := reports.get("cancel_blocked_domains"):
+        compare("canceled events", sorted(canceled.canceled_events), sorted(_uuids(state["canceled_by_api"])))
     if webhook := reports.get("ensure_webhook_subscription"):
         ours = [hook for hook in state["webhook_subscription_list"] if hook["callback_url"] == CALLBACK_URL]
         compare("subscriptions of the demo's URL", [webhook.subscription], _uuids(ours))

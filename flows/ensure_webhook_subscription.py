@@ -92,7 +92,7 @@ class SubscriptionSpec(Parameters):
     )
     scope: WebhookScope = Field(
         default="organization",
-        description="Whose events: the whole organisation's (needs an owner or admin), your own, or a group's.",
+        description="Whose events: the whole organization's (needs an owner or admin), your own, or a group's.",
         json_schema_extra={"position": 2},
     )
     group: Annotated[str | None, BeforeValidator(empty_is_none)] = Field(
@@ -110,7 +110,7 @@ class SubscriptionSpec(Parameters):
             "What to deliver. routing_form_submission.created needs scope organization, meeting_recap events need "
             "scope user."
         ),
-        # Not `min_length`: together with a misspelt name it would say a second, misleading thing.
+        # Not `min_length`: together with a misspelled name it would say a second, misleading thing.
         json_schema_extra={"position": 1, "minItems": 1},
     )
     signing_key_block: Annotated[BlockName | None, BeforeValidator(empty_is_none)] = Field(
@@ -251,7 +251,7 @@ def plan(
         found: Subscriptions that exist, of any URL.
         spec: The subscription that there should be.
         user: URI of the current user.
-        organization: URI of the user's organisation.
+        organization: URI of the user's organization.
         ring: The signing keys; None without.
 
     Returns:
@@ -285,7 +285,7 @@ def _differences(
     if hook.scope != spec.scope:
         differences.append(f"its scope is {hook.scope}, not {spec.scope}")
     elif hook.organization != organization:
-        differences.append("it belongs to another organisation")
+        differences.append("it belongs to another organization")
     elif (spec.scope == "user" and hook.user != user) or (spec.scope == "group" and hook.group != spec.group):
         differences.append(f"it belongs to another {spec.scope}")
     if missing := [name for name in spec.events if name not in hook.events]:
@@ -403,7 +403,7 @@ async def ensure_webhook_subscription(
 
     Calendly cannot change a subscription, so one with other events, another scope or another signing key, or one that
     Calendly has disabled, is deleted and made anew. The new one is asked for before anything is deleted: that shows at
-    no cost whether plan, role and authorisation suffice. Afterwards Prefect is told of the bookings of the time in
+    no cost whether plan, role and authorization suffice. Afterwards Prefect is told of the bookings of the time in
     which nothing was delivered. Run it on a schedule: what a killed run has left is put right by the next one.
 
     Args:
@@ -521,7 +521,7 @@ async def _attempt(run: _Run, credentials: CalendlyCredentials, user: User) -> W
     if todo.keep is None:
         await _before_subscribing(run, found)
     # As if nothing were there: where something is, the answer is 409 and the old one goes next; where plan, role or
-    # authorisation do not suffice, that shows while the old one still delivers.
+    # authorization do not suffice, that shows while the old one still delivers.
     run.subscription = todo.keep or await _subscribed(run, credentials, user)
     if todo.delete:
         outcomes = await delete_subscriptions(credentials, [_uuid(hook) for hook in todo.delete])

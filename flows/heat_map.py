@@ -28,7 +28,7 @@ _HEAD, _ROW = 56, 2 * _HEIGHT + 8
 # What fits into the column of names; ideographs are twice as wide.
 _LETTERS, _IDEOGRAPHS = 13, 7
 
-# Prefect sets `color-scheme`: the dark colours go with the theme chosen there.
+# Prefect sets `color-scheme`: the dark colors go with the theme chosen there.
 _STYLE = """
 text{font:11px system-ui,sans-serif;fill:#27272a}
 g text{text-anchor:middle}

@@ -71,7 +71,7 @@ class BookingsToPoll(Parameters):
 
     scope: Scope = Field(
         default="user",
-        description="Your own events, or the whole organisation's (needs an owner or admin).",
+        description="Your own events, or the whole organization's (needs an owner or admin).",
         json_schema_extra={"position": 0},
     )
     look_back_days: int = Field(
@@ -291,7 +291,7 @@ async def list_bookings(credentials: CalendlyCredentials, user: User, scope: Sco
     Args:
         credentials: Whose Calendly to use.
         user: Whose it is.
-        scope: The user's own events, or the organisation's.
+        scope: The user's own events, or the organization's.
         since: From when on (aware).
     """
     listed_at, began = datetime.now(UTC), time.monotonic()
@@ -384,8 +384,8 @@ async def backfill(
     of polling stays where it is. That a no-show mark was taken away again cannot be seen.
 
     Args:
-        credentials: Whose Calendly to use; for the whole organisation, an owner's or admin's.
-        scope: The user's own events, or the whole organisation's.
+        credentials: Whose Calendly to use; for the whole organization, an owner's or admin's.
+        scope: The user's own events, or the whole organization's.
         since: From when on (aware), at most 6 days back.
         until: Until when (aware), exclusive; without end by default.
         payload: What the events hold, as for `events_of_invitee`.
@@ -484,7 +484,7 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
     outage of more than 6 days, which is beyond Prefect's memory, what happened right before it may be told again.
 
     Args:
-        credentials: Whose Calendly to use; for the whole organisation, an owner's or admin's.
+        credentials: Whose Calendly to use; for the whole organization, an owner's or admin's.
         polling: Whose bookings to look at, and how closely.
 
     Returns:
@@ -574,7 +574,7 @@ def headline(report: PollReport) -> str:
 
 
 def _summary(report: PollReport, polling: BookingsToPoll, name: str, bookings: Bookings, meter: RequestMeter) -> str:
-    whose = "the organisation" if polling.scope == "organization" else "the current user"
+    whose = "the organization" if polling.scope == "organization" else "the current user"
     before = "none" if report.updated_since_before is None else f"{report.updated_since_before:%Y-%m-%d %H:%M:%S} UTC"
     return sections(
         headline(report),

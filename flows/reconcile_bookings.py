@@ -52,7 +52,7 @@ class BookingsToReconcile(Parameters):
 
     scope: Scope = Field(
         default="user",
-        description="Your own events, or the whole organisation's (needs an owner or admin).",
+        description="Your own events, or the whole organization's (needs an owner or admin).",
         json_schema_extra={"position": 0},
     )
     hours: int = Field(
@@ -217,7 +217,7 @@ def unexplained(
         shown: Ids of all that the API shows, of any time.
         readable: URIs of the scheduled events whose invitees were listed.
         unreadable: URIs of those whose invitees could not be listed.
-        organization: URI of the organisation.
+        organization: URI of the organization.
         user: URI of the host, if only their events were listed.
     """
     events = list(stored)
@@ -293,7 +293,7 @@ async def reconcile_bookings(credentials: CalendlyCredentials, window: BookingsT
     event that polling or a backfill told first counts as one that no webhook told: Prefect keeps the first.
 
     Args:
-        credentials: Whose Calendly to use; for the whole organisation, an owner's or admin's.
+        credentials: Whose Calendly to use; for the whole organization, an owner's or admin's.
         window: Whose bookings to compare, and over which time.
 
     Returns:
@@ -408,7 +408,7 @@ def _summary(
     problems: Iterable[str],
     meter: RequestMeter,
 ) -> str:
-    whose = "the organisation" if window.scope == "organization" else "the current user"
+    whose = "the organization" if window.scope == "organization" else "the current user"
     slowest = "" if report.slowest_seconds is None else f", the slowest after {report.slowest_seconds:.0f} s"
     page = sections(
         headline(report),

@@ -228,9 +228,9 @@ async def screen_booking(
     an hour; a few more if many run at the same time.
 
     Args:
-        credentials: Whose Calendly to use; for the whole organisation, an owner's or admin's.
+        credentials: Whose Calendly to use; for the whole organization, an owner's or admin's.
         invitee: URI of the invitee who has booked.
-        policy: Whose bookings are not wanted, and how far cancelling may go.
+        policy: Whose bookings are not wanted, and how far canceling may go.
         dry_run: Only say what would be done.
 
     Returns:

@@ -29,7 +29,7 @@ class Connection(Resource):
     creation_time: Time
     last_updated_time: Time | None = None
     url: SecretStr | None = None
-    """Where a person authorises it; it holds a session token, so it is masked: `url.get_secret_value()`."""
+    """Where a person authorizes it; it holds a session token, so it is masked: `url.get_secret_value()`."""
     app: str
     method: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -49,7 +49,7 @@ async def list_connections_via(
     Args:
         credentials: Whose gateway key to use.
         status: Only those in this state.
-        method: Only those authorised this way; Calendly's are `OAUTH2`.
+        method: Only those authorized this way; Calendly's are `OAUTH2`.
         limit: Return at most that many; the gateway's own default otherwise.
 
     Returns:
@@ -85,7 +85,7 @@ async def create_connection_via(client: CalendlyClient, *, method: ConnectionMet
 
     Args:
         credentials: Whose gateway key to use.
-        method: How it is authorised; the gateway's choice by default (for Calendly `OAUTH2`).
+        method: How it is authorized; the gateway's choice by default (for Calendly `OAUTH2`).
 
     Returns:
         The pending connection; show `url.get_secret_value()` to the person, and keep it out of logs.
@@ -195,7 +195,7 @@ async def get_active_connection_via(
     timeout_seconds: float = 300.0,
     poll_seconds: float = 2.0,
 ) -> Connection:
-    """Wait until a person has authorised a new connection.
+    """Wait until a person has authorized a new connection.
 
     Source: `GET /connections/{connection_id}` of the connections host, again and again.
 
@@ -210,7 +210,7 @@ async def get_active_connection_via(
 
     Raises:
         ValueError: An argument is out of range, or the credentials are for Calendly itself.
-        ConnectionFailedError: The authorisation failed for good.
+        ConnectionFailedError: The authorization failed for good.
         ConnectionPendingError: Nobody finished it in time.
         CalendlyError: See `prefect_calendly.client.errors`.
 

@@ -61,7 +61,7 @@ class CredentialsCheck(BaseModel):
     connection_id: str | None = Field(None, description="The gateway connection in use, as far as known.")
     user_uri: str | None = Field(None, description="URI of the Calendly user behind it.")
     user_name: str | None = Field(None, description="Name of that user.")
-    organization_uri: str | None = Field(None, description="URI of that user's organisation.")
+    organization_uri: str | None = Field(None, description="URI of that user's organization.")
     problem: str | None = Field(None, description="What is wrong; with `ok`, why the connection is not known.")
     hint: str | None = Field(None, description="What to do about it.")
 

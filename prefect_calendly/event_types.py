@@ -99,14 +99,14 @@ async def list_event_types_via(
     page_token: str | None = None,
     limit: int | None = None,
 ) -> AsyncIterator[EventType]:
-    """Return the event types that a user hosts, or all of an organisation.
+    """Return the event types that a user hosts, or all of an organization.
 
     Source: `GET /event_types`.
 
     Args:
         credentials: Whose Calendly to use.
         user: Owned or hosted by this user; this or `organization` is needed.
-        organization: All of this organisation (for owners and admins).
+        organization: All of this organization (for owners and admins).
         active: Only active (True) or inactive (False) ones; both by default.
         admin_managed: Only those that an admin manages, or does not.
         user_availability_schedule: Only those that use this schedule; needs `user`.

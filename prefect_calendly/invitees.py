@@ -422,7 +422,7 @@ def _check_booking(
 
 
 def _given(model: type[G], value: Any, argument: str) -> G:
-    """Read a model that the caller gives, whole or as a mapping; a misspelt member is an error, not dropped."""
+    """Read a model that the caller gives, whole or as a mapping; a misspelled member is an error, not dropped."""
     try:
         given = model.model_validate(value.model_dump() if isinstance(value, model) else value)
     except ValidationError as error:

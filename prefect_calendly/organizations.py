@@ -1,4 +1,4 @@
-"""Organisations: who belongs to one, in what role."""
+"""Organizations: who belongs to one, in what role."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MembershipUser(Resource):
 
 
 class OrganizationMembership(Resource):
-    """A user's place in an organisation."""
+    """A user's place in an organization."""
 
     uri: str
     role: Literal["owner", "admin", "user"] | str
@@ -48,13 +48,13 @@ async def list_memberships_via(
     page_token: str | None = None,
     limit: int | None = None,
 ) -> AsyncIterator[OrganizationMembership]:
-    """Return the memberships of an organisation or of a user.
+    """Return the memberships of an organization or of a user.
 
     Source: `GET /organization_memberships`.
 
     Args:
         credentials: Whose Calendly to use.
-        organization: Of this organisation; this or `user` is needed.
+        organization: Of this organization; this or `user` is needed.
         user: Of this user.
         email: Of the user with this address.
         role: Only this role.
@@ -92,4 +92,4 @@ async def list_memberships_via(
         yield membership
 
 
-alist_memberships, list_memberships = make_tasks("List organisation memberships", list_memberships_via)
+alist_memberships, list_memberships = make_tasks("List organization memberships", list_memberships_via)

@@ -17,7 +17,7 @@ LONGEST_REASON = 10_000
 
 
 class Cancellation(Resource):
-    """Who cancelled an event or an invitee, and why."""
+    """Who canceled an event or an invitee, and why."""
 
     canceled_by: str | None = None
     reason: str | None = None
@@ -119,14 +119,14 @@ async def list_scheduled_events_via(
     page_token: str | None = None,
     limit: int | None = None,
 ) -> AsyncIterator[ScheduledEvent]:
-    """Return the scheduled events of a user, an organisation or a group.
+    """Return the scheduled events of a user, an organization or a group.
 
     Source: `GET /scheduled_events`.
 
     Args:
         credentials: Whose Calendly to use.
         user: Of this user; for anyone but the credentials' own user give `organization` too.
-        organization: Of this organisation (all its events: for owners and admins).
+        organization: Of this organization (all its events: for owners and admins).
         group: Of this group; give `organization` too.
         invitee_email: Only those with an invitee of this address.
         status: `active` or `canceled`; both by default.
@@ -231,16 +231,16 @@ async def cancel_scheduled_event_via(
         event: URI, uuid or model of a future event.
         reason: Text for the invitees, at most 10,000 characters.
         drop_refused_reason: Some accounts refuse any reason with a 400: cancel without one then.
-        already_canceled_ok: Whether an event that somebody else has cancelled counts as success.
+        already_canceled_ok: Whether an event that somebody else has canceled counts as success.
 
     Returns:
-        Who cancelled it, when and why; of the earlier cancellation if there was one (without members if Calendly
+        Who canceled it, when and why; of the earlier cancellation if there was one (without members if Calendly
         says that there was one and then does not show it).
 
     Raises:
         ValueError: `event` is none, or `reason` is too long.
         EventInPastError: It has begun.
-        AlreadyCanceledError: Somebody else has cancelled it, and `already_canceled_ok` is off.
+        AlreadyCanceledError: Somebody else has canceled it, and `already_canceled_ok` is off.
         UnconfirmedWriteError: The answer was lost and the state could not be read.
         CalendlyError: See `prefect_calendly.client.errors`.
 

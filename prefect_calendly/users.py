@@ -35,7 +35,7 @@ async def get_current_user_via(client: CalendlyClient) -> User:
         credentials: Whose Calendly to use.
 
     Returns:
-        The user; `current_organization` is the URI that organisation-wide calls need.
+        The user; `current_organization` is the URI that organization-wide calls need.
 
     Raises:
         CalendlyError: See `prefect_calendly.client.errors`.
@@ -53,7 +53,7 @@ aget_current_user, get_current_user = make_tasks("Get the current Calendly user"
 
 
 async def get_user_via(client: CalendlyClient, user: Reference) -> User:
-    """Return one user of the organisation.
+    """Return one user of the organization.
 
     Source: `GET /users/{uuid}`.
 

@@ -140,7 +140,7 @@ async def list_webhook_subscriptions_via(
 
     Args:
         credentials: Whose Calendly to use.
-        organization: Of this organisation.
+        organization: Of this organization.
         scope: `organization`, `user` or `group`.
         user: Whose, with scope user.
         group: Whose, with scope group.
@@ -203,7 +203,7 @@ async def create_webhook_subscription_via(
         credentials: Whose Calendly to use; needs a plan with webhooks.
         url: Where Calendly shall deliver: https, reachable from outside.
         events: Names such as `invitee.created`.
-        organization: In this organisation.
+        organization: In this organization.
         scope: `organization` (for owners and admins), `user` or `group`.
         user: Whose, with scope user.
         group: Whose, with scope group.

@@ -28,7 +28,7 @@ from tests.support import database_of_prefect, uri
 
 @pytest.fixture
 def second(sandbox: Sandbox) -> CalendlyCredentials:
-    """Zoe's account, of another organisation, behind the same key."""
+    """Zoe's account, of another organization, behind the same key."""
     return credentials_for(sandbox, connection_id=SECOND_CONNECTION)
 
 

@@ -54,10 +54,10 @@ def test_the_key_is_in_no_output_file_or_database_row(demo: tuple[Path, subproce
 
 def test_the_artifacts_show_no_whole_address(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     home, _ = demo
-    cancelled = "".join(path.read_text() for path in (home / "artifacts").glob("cancel*"))
-    assert "@" in cancelled
+    canceled = "".join(path.read_text() for path in (home / "artifacts").glob("cancel*"))
+    assert "@" in canceled
     # The page's words may break before an @.
-    assert all(before.removesuffix("\u200b").endswith("…") for before in cancelled.split("@")[:-1])
+    assert all(before.removesuffix("\u200b").endswith("…") for before in canceled.split("@")[:-1])
 
 
 def test_the_live_demo_without_a_key_says_what_to_do(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ async def test_an_invitee_has_every_documented_member(credentials: CalendlyCrede
 
 
 async def test_what_is_rare_is_read_too(credentials: CalendlyCredentials) -> None:
-    """Payments, no-shows, rescheduled and cancelled invitees of the sandbox's show-case."""
+    """Payments, no-shows, rescheduled and canceled invitees of the sandbox's show-case."""
     events = await alist_scheduled_events.fn(credentials, organization=ORGANIZATION)
     outcomes = await alist_invitees_of_events.fn(credentials, events)
     assert not [outcome.error for outcome in outcomes if outcome.error]

@@ -9,7 +9,7 @@ from prefect_calendly.sandbox.seed import ALICE, MEMBERSHIP, ORGANIZATION
 from tests.support import no_request, nothing_unknown, uri
 
 
-async def test_all_members_of_the_organisation_with_every_documented_member(
+async def test_all_members_of_the_organization_with_every_documented_member(
     credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:
     with nothing_unknown(sandbox):

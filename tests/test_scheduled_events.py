@@ -1,4 +1,4 @@
-"""Scheduled events, over HTTP: listing them, and cancelling each at most once."""
+"""Scheduled events, over HTTP: listing them, and canceling each at most once."""
 
 # ruff: noqa: F401  (fixtures that are imported)
 
@@ -150,7 +150,7 @@ async def test_bad_arguments_cost_no_request(
         await alist_scheduled_events.fn(credentials, **arguments)
 
 
-async def test_another_organisation_is_refused(credentials: CalendlyCredentials) -> None:
+async def test_another_organization_is_refused(credentials: CalendlyCredentials) -> None:
     with pytest.raises(errors.RoleRequiredError):
         await alist_scheduled_events.fn(credentials, organization=SECOND_ORGANIZATION)
 
@@ -169,7 +169,7 @@ async def test_the_event_as_reference_of_others(credentials: CalendlyCredentials
             assert [invitee async for invitee in list_invitees_via(client, event)]
 
 
-# Cancelling
+# Canceling
 
 
 async def test_cancelling_tells_who_and_why_and_happens(

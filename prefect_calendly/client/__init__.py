@@ -268,7 +268,7 @@ class CalendlyClient:
         self._http = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(timeout_seconds, pool=None),
-            # The semaphore bounds what is under way. A bound of the pool would count what was cancelled for ever.
+            # The semaphore bounds what is under way. A bound of the pool would count what was canceled for ever.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=max_concurrency),
             follow_redirects=False,
             verify=_tls_context(),

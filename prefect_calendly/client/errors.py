@@ -170,7 +170,7 @@ class CalendlyTokenError(AuthenticationError):
     """401 of Calendly: the gateway's key is fine, the Calendly token behind it is not."""
 
     hint = (
-        "The Calendly authorisation was revoked or has expired: make a new connection and delete the old one "
+        "The Calendly authorization was revoked or has expired: make a new connection and delete the old one "
         "(with a personal access token: make a new token)."
     )
 
@@ -182,7 +182,7 @@ class PermissionDeniedError(CalendlyError):
 
 
 class InsufficientScopeError(PermissionDeniedError):
-    """403: the Calendly authorisation lacks a scope; `required_scopes` names what is needed."""
+    """403: the Calendly authorization lacks a scope; `required_scopes` names what is needed."""
 
     hint = "Make a new connection (or token) that grants the scopes named here."
 
@@ -200,9 +200,9 @@ class PlanRequiredError(PermissionDeniedError):
 
 
 class RoleRequiredError(PermissionDeniedError):
-    """403: the Calendly user's role in the organisation is too low, or the resource is another user's."""
+    """403: the Calendly user's role in the organization is too low, or the resource is another user's."""
 
-    hint = "Use a connection of an organisation owner or admin, or ask only for the user's own resources."
+    hint = "Use a connection of an organization owner or admin, or ask only for the user's own resources."
 
 
 class AlreadyCanceledError(PermissionDeniedError):
@@ -212,9 +212,9 @@ class AlreadyCanceledError(PermissionDeniedError):
 
 
 class EventInPastError(PermissionDeniedError):
-    """403 `Event in the past`: an event that has begun cannot be cancelled."""
+    """403 `Event in the past`: an event that has begun cannot be canceled."""
 
-    hint = "Only future events can be cancelled."
+    hint = "Only future events can be canceled."
 
 
 class NotFoundError(CalendlyError):
@@ -251,7 +251,7 @@ class ServerError(CalendlyError):
     """5xx: the gateway or Calendly failed."""
 
     hint = (
-        "Try again later. A 500 that stays is often a stale authorisation: make a new connection and delete the "
+        "Try again later. A 500 that stays is often a stale authorization: make a new connection and delete the "
         "old one."
     )
 
@@ -265,13 +265,13 @@ class UnconfirmedWriteError(CalendlyError):
 class ConnectionFailedError(CalendlyError):
     """A new Maton connection ended as FAILED."""
 
-    hint = "Create a new connection and authorise it again."
+    hint = "Create a new connection and authorize it again."
 
 
 class ConnectionPendingError(CalendlyError):
-    """A Maton connection was not authorised in the time allowed."""
+    """A Maton connection was not authorized in the time allowed."""
 
-    hint = "Open the connection's URL in a browser, finish the authorisation, and wait again."
+    hint = "Open the connection's URL in a browser, finish the authorization, and wait again."
 
 
 def _words(body: Any) -> tuple[str | None, str | None, list[ErrorDetail]]:

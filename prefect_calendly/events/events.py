@@ -106,12 +106,12 @@ def events_of_delivery(
     """Return the Prefect events of a webhook delivery.
 
     One, and a second one, `calendly.invitee.rescheduled`, for either half of a reschedule: both halves make it with the
-    same id. The halves themselves are labelled `calendly.move: "true"`.
+    same id. The halves themselves are labeled `calendly.move: "true"`.
 
     Args:
         delivery: What Calendly has delivered.
         payload: `standard` leaves out free text, telephone numbers, links to join or cancel; `full` has all.
-        organization: URI of the organisation, which a delivery does not tell.
+        organization: URI of the organization, which a delivery does not tell.
         source: Who tells of it.
 
     Returns:
@@ -147,14 +147,14 @@ def events_of_invitee(
 ) -> list[CalendlyEvent]:
     """Return the Prefect events of all that an invitee shows to have happened to them, the oldest first.
 
-    With the ids that webhooks give them: booked, cancelled, moved, marked as a no-show. That such a mark was taken away
+    With the ids that webhooks give them: booked, canceled, moved, marked as a no-show. That such a mark was taken away
     again cannot be seen.
 
     Args:
         invitee: An invitee, as the API returns it.
         event: The event that they booked.
         payload: As for `events_of_delivery`.
-        organization: URI of the organisation.
+        organization: URI of the organization.
         source: Who tells of it.
 
     Returns:

@@ -15,7 +15,7 @@ _BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
 class Parameters(BaseModel):
-    """Base of the flows' parameter models: immutable, misspelt fields refused, input not shown in errors."""
+    """Base of the flows' parameter models: immutable, misspelled fields refused, input not shown in errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

@@ -55,7 +55,7 @@ async def check_can_wait() -> None:
     """Make sure that this run can end and start again, before it does anything.
 
     Raises:
-        ValueError: It was not started from a deployment, is part of another flow run, or would be cancelled when it
+        ValueError: It was not started from a deployment, is part of another flow run, or would be canceled when it
             starts again while another run of its deployment is under way.
     """
     if runtime.deployment.id is None or runtime.flow_run.parent_flow_run_id is not None:

@@ -94,7 +94,7 @@ async def progress(key: str, what: str, meter: RequestMeter, total: int = 0) -> 
         steps.is_over = True
     finally:
         end.set()
-        # Not cancelled at once: an artifact that is just being made would be left at its first percentage.
+        # Not canceled at once: an artifact that is just being made would be left at its first percentage.
         await asyncio.wait([showing], timeout=_LAST_SECONDS)
         showing.cancel()
 

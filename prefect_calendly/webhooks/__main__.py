@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"SQLAlchemy URL of SQLite or PostgreSQL (default: {STORE}, or a file in Prefect's home folder)",
     )
     add("--payload", choices=("standard", "full"), default="standard", help="of the events (default: standard)")
-    add("--organization", metavar="URI", help="of your Calendly organisation, for the events' related resources")
+    add("--organization", metavar="URI", help="of your Calendly organization, for the events' related resources")
     add("--name", default="default", help="of this receiver, in the events with its summaries (default: default)")
     add("--remember-days", type=float, default=30, help="how long deliveries are known again (default: 30)")
     options = parser.parse_args(arguments)

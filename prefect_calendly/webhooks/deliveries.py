@@ -109,7 +109,7 @@ class UnknownDelivery(Delivery):
 
 
 class InviteeDelivery(Delivery):
-    """Somebody has booked or cancelled, did not come, or did after all."""
+    """Somebody has booked or canceled, did not come, or did after all."""
 
     payload: DeliveredInvitee
 

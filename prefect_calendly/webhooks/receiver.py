@@ -62,7 +62,7 @@ class ReceiverSettings:
         path: Where deliveries come.
         store: SQLAlchemy URL of SQLite or PostgreSQL; None: `calendly-receiver.db` in Prefect's home folder.
         payload: `standard` leaves out free text, telephone numbers, links to join or cancel; `full` has all.
-        organization: URI of the organisation, for the events' related resources.
+        organization: URI of the organization, for the events' related resources.
         name: Of this receiver, in the events with its summaries.
         remember_days: How long it knows what was delivered, in days.
         body_seconds: How long a request's body may take.

@@ -810,7 +810,7 @@ def test_an_unknown_zone_is_the_only_complaint_about_a_first_day_in_it() -> None
     assert [error["loc"] for error in refused.value.errors()] == [("timezone",)]
 
 
-def test_hosts_and_the_whole_organisation_exclude_each_other() -> None:
+def test_hosts_and_the_whole_organization_exclude_each_other() -> None:
     with pytest.raises(ValidationError, match="must be empty with scope organization"):
         DigestRequest(scope="organization", hosts=("AAAA",))
 
@@ -998,7 +998,7 @@ async def test_how_far_the_reading_is_is_shown_and_estimated_right(
 
 
 @pytest.mark.usefixtures("prefect_server")
-async def test_the_whole_organisation_is_told_and_shared_event_types_are_asked_for_once(
+async def test_the_whole_organization_is_told_and_shared_event_types_are_asked_for_once(
     sandbox: Sandbox, credentials: CalendlyCredentials
 ) -> None:
     report = await availability_digest(
@@ -1158,14 +1158,14 @@ async def test_an_address_of_nobody_is_told_by_its_position_not_by_itself(
 ) -> None:
     request = DigestRequest(hosts=(ALICE, "who.is.this@acme.example"))
     with pytest.raises(
-        ValueError, match=r"hosts\[1\]: no member of the organisation has this e-mail address"
+        ValueError, match=r"hosts\[1\]: no member of the organization has this e-mail address"
     ) as failed:
         await availability_digest(credentials, request)
     assert "who.is.this" not in f"{failed.value!r} {run_logs}"
 
 
 @pytest.mark.usefixtures("prefect_server")
-async def test_the_organisation_needs_the_role_for_it(sandbox: Sandbox) -> None:
+async def test_the_organization_needs_the_role_for_it(sandbox: Sandbox) -> None:
     plain_user = credentials_for(sandbox, connection_id="5f0d4c1e-8a53-4b6e-9f0e-2d6a7f3c9b11")
     with pytest.raises(RoleRequiredError):
         await availability_digest(plain_user, DigestRequest(scope="organization"))

@@ -1,4 +1,4 @@
-"""Bookings of blocked domains are cancelled: those and no others, once, and whatever goes wrong on the way."""
+"""Bookings of blocked domains are canceled: those and no others, once, and whatever goes wrong on the way."""
 
 import json
 import os
@@ -360,7 +360,7 @@ def test_the_form_explains_and_orders_every_field() -> None:
     assert fields["group_events"]["enum"] == ["report", "cancel"]
 
 
-# Over HTTP: what is cancelled, on the task alone
+# Over HTTP: what is canceled, on the task alone
 
 IDN = ("bücher.example", "xn--bcher-kva.example")
 
@@ -370,7 +370,7 @@ def is_bad(email: str) -> bool:
 
 
 def is_wanted(event: dict[str, Any]) -> bool:
-    """Whether an event of the sandbox's own world is to be cancelled, other invitees permitting."""
+    """Whether an event of the sandbox's own world is to be canceled, other invitees permitting."""
     active = [item["email"] for item in event["invitees"] if item["status"] == "active"]
     guests = [guest["email"] for guest in event["event_guests"]]
     if not any(map(is_bad, active + guests)):
@@ -393,7 +393,7 @@ def canceled_by_api(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
 
 
 def everything(**members: Any) -> CancelPolicy:
-    """The policy that goes with `is_wanted`: the whole organisation, as far ahead as the sandbox has events."""
+    """The policy that goes with `is_wanted`: the whole organization, as far ahead as the sandbox has events."""
     return policy_of(*BLOCKED, **{"scope": "organization", "horizon_days": 90, **members})
 
 
@@ -621,7 +621,7 @@ async def test_scope_user_looks_at_ones_own_events_and_needs_no_role(sandbox: Sa
 
 
 @through_prefect
-async def test_domains_of_all_members_are_protected_for_the_whole_organisation(
+async def test_domains_of_all_members_are_protected_for_the_whole_organization(
     sandbox: Sandbox, credentials: CalendlyCredentials
 ) -> None:
     sandbox.add_user("Zora Neu", email="zora@Neu.Acme.Example")
@@ -886,7 +886,7 @@ async def test_a_notifier_that_is_none_is_refused_before_any_request(
 
 
 @through_prefect
-async def test_whoever_may_not_see_the_organisation_is_told_so_and_nothing_happens(sandbox: Sandbox) -> None:
+async def test_whoever_may_not_see_the_organization_is_told_so_and_nothing_happens(sandbox: Sandbox) -> None:
     user = sandbox.add_user("Uma Plain", role="user")["uri"]
     sandbox.set_connection(CONNECTION, user=user)
     with pytest.raises(RoleRequiredError):

@@ -98,7 +98,7 @@ def test_a_disabled_one_is_revived() -> None:
         ({"events": ("invitee.created",)}, "it lacks invitee.canceled"),
         ({"events": ("invitee.created", "invitee.canceled", "contact.new")}, "it has contact.new too"),
         ({"scope": "user", "user": USER}, "its scope is user, not organization"),
-        ({"organization": f"{API}/organizations/OTHER"}, "it belongs to another organisation"),
+        ({"organization": f"{API}/organizations/OTHER"}, "it belongs to another organization"),
         ({"scope": "user", "events": ("contact.created",), "state": "disabled"}, "its scope is user"),
     ],
 )
@@ -374,7 +374,7 @@ class TestOutcomes:
         assert (await ensured(credentials, scope="user")).outcome == "created"
         assert (await ensured(credentials, scope="user")).outcome == "unchanged"
 
-    async def test_a_user_who_is_no_admin_is_told_so_for_the_organisation(self, sandbox: Sandbox) -> None:
+    async def test_a_user_who_is_no_admin_is_told_so_for_the_organization(self, sandbox: Sandbox) -> None:
         credentials = as_plain_user(sandbox)
         with pytest.raises(RoleRequiredError, match="owner or admin"):
             await ensured(credentials)

@@ -231,7 +231,7 @@ async def test_a_day_with_33_changes_among_300_events_takes_at_most_42_requests(
     plan = await run(credentials, dry_run=True)
     assert (plan.events_read, plan.to_cancel, plan.reported) == (33, 10, 3)
     assert plan.requests == sandbox.stats()["requests"] == 2 + 4 + 33 <= 42
-    assert "330 events of the organisation, 33 of them new or changed since the last run" in await artifact(SUMMARY_KEY)
+    assert "330 events of the organization, 33 of them new or changed since the last run" in await artifact(SUMMARY_KEY)
 
     second = await run(credentials)
     assert set(second.canceled_events) == set(bad)

@@ -24,13 +24,13 @@ def texts(picture: ElementTree.Element) -> list[str]:
     return [str(element.text) for element in picture.iter(f"{SVG}text")]
 
 
-def luminance(colour: str | tuple[int, int, int]) -> float:
+def luminance(color: str | tuple[int, int, int]) -> float:
     """Relative luminance as WCAG 2 defines it."""
-    if isinstance(colour, str):
-        digits = colour.removeprefix("#")
+    if isinstance(color, str):
+        digits = color.removeprefix("#")
         digits = "".join(digit * 2 for digit in digits) if len(digits) == 3 else digits
-        colour = (int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16))
-    parts = [value / 255 for value in colour]
+        color = (int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16))
+    parts = [value / 255 for value in color]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
@@ -40,7 +40,7 @@ def contrast(one: str | tuple[int, int, int], other: str | tuple[int, int, int])
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def colour(selector: str, style: str = module._STYLE) -> str:
+def color(selector: str, style: str = module._STYLE) -> str:
     """The `fill` that a style sheet gives last to what a selector names."""
     found = [
         fill for names, fill in re.findall(r"([^{}]+)\{[^}]*fill:(#\w+)", style) if selector in names.strip().split(",")
@@ -50,17 +50,17 @@ def colour(selector: str, style: str = module._STYLE) -> str:
 
 @pytest.mark.parametrize("look", SCALE)
 def test_the_number_in_a_tile_stands_out_from_its_colour(look: str) -> None:
-    assert contrast(colour(f".{look} path"), colour(f".{look} text")) >= 4.5
+    assert contrast(color(f".{look} path"), color(f".{look} text")) >= 4.5
 
 
 def test_names_stand_out_in_both_themes() -> None:
     light, dark = module._STYLE.split("@media(prefers-color-scheme:dark){")
-    assert contrast(colour("text", light), LIGHT) >= 4.5
-    assert contrast(colour("text", dark), DARK) >= 4.5
+    assert contrast(color("text", light), LIGHT) >= 4.5
+    assert contrast(color("text", dark), DARK) >= 4.5
 
 
 def test_the_scale_grows_lighter_step_by_step_so_that_it_needs_no_hue() -> None:
-    shades = [colour(f".{look} path") for look in SCALE]
+    shades = [color(f".{look} path") for look in SCALE]
     assert [luminance(shade) for shade in shades] == sorted(luminance(shade) for shade in shades)
     assert all(contrast(darker, lighter) >= 1.3 for darker, lighter in pairwise(shades))
 

@@ -1,4 +1,4 @@
-"""One booking is screened: cancelled if somebody unwanted has made it, left alone otherwise, and never twice."""
+"""One booking is screened: canceled if somebody unwanted has made it, left alone otherwise, and never twice."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 @pytest.fixture(autouse=True)
 def others(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How many were cancelled or refused within the last hour, by this test: other tests cancel as well."""
+    """How many were canceled or refused within the last hour, by this test: other tests cancel as well."""
     counted = {module.CANCELED: 0, module.REFUSED: 0}
     real = module._note
 
@@ -108,7 +108,7 @@ async def test_it_decides_as_the_flow_that_looks_at_all_events_does(
     assert (await screened(credentials, booked(sandbox), **members)).action == action
 
 
-async def test_the_organisations_own_domains_are_never_blocked(
+async def test_the_organizations_own_domains_are_never_blocked(
     sandbox: Sandbox, credentials: CalendlyCredentials
 ) -> None:
     invitee = booked(sandbox, "somebody@acme.com")
