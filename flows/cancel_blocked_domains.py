@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from prefect import runtime
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
-from prefect.logging import get_run_logger
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, TypeAdapter, ValidationError
 
 from flows.harmless import Harmless, after_reading, left_over, to_read
@@ -42,10 +41,11 @@ from prefect_calendly.runs.human_input import (
     recall,
     remember,
 )
+from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, short_error, soft_wrap
 from prefect_calendly.runs.notifications import check_notifier, notify, notify_on_failure
 from prefect_calendly.runs.progress import progress
-from prefect_calendly.runs.state import cursor_name, keep_cursor, read_cursor
+from prefect_calendly.runs.state import read_state, save_state, state_name
 from prefect_calendly.scheduled_events import (
     LONGEST_REASON,
     EventMembership,
@@ -452,7 +452,7 @@ async def cancel_events(
     Returns:
         For each decision, in the same order, what happened.
     """
-    logger = get_run_logger()
+    logger = run_logger()
     refused: CalendlyError | None = None
 
     async def cancel(decision: Decision) -> CancelOutcome:
@@ -833,7 +833,7 @@ async def cancel_blocked_domains(
 
 async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_run: bool, meter: RequestMeter) -> Plan:
     """Read all that is needed, and decide."""
-    logger, now = get_run_logger(), datetime.now(UTC)
+    logger, now = run_logger(), datetime.now(UTC)
     start = policy.starting_at or now
     end = start + timedelta(days=policy.horizon_days)
     if end <= now:
@@ -849,7 +849,7 @@ async def _planned(credentials: CalendlyCredentials, policy: CancelPolicy, dry_r
     owner = {"organization" if whole else "user": whose}
     events = await list_active_events(credentials, owner, since, end)
     listed_seconds = time.monotonic() - began
-    cursor = cursor_name("harmless", credentials.gateway_url, whose, *_what_decides(policy, own_domains))
+    cursor = state_name("harmless", credentials.gateway_url, whose, *_what_decides(policy, own_domains))
     known = await _known(cursor)
     unknown = to_read(events, known, now, timedelta(hours=policy.full_scan_hours))
     decisions: list[Decision] = []
@@ -910,9 +910,9 @@ def _what_decides(policy: CancelPolicy, own_domains: Collection[str]) -> tuple[A
 
 async def _known(cursor: str) -> Harmless | None:
     try:
-        return await read_cursor(cursor, Harmless)
+        return await read_state(cursor, Harmless)
     except ValidationError:
-        get_run_logger().warning("The variable %s is not as this flow writes it: every event is read", cursor)
+        run_logger().warning("The variable %s is not as this flow writes it: every event is read", cursor)
         return None
 
 
@@ -923,7 +923,7 @@ async def _keep_harmless(run: Run) -> None:
         return
     left = [decision.event for decision in run.of("cancel") if decision not in run.to_cancel]
     if (harmless := left_over(run.plan.harmless, left)) is not None:
-        await keep_cursor(run.plan.cursor, harmless)
+        await save_state(run.plan.cursor, harmless)
 
 
 async def own_domains_and_zones(
@@ -965,7 +965,7 @@ async def _wait(run: Run) -> None:
         await remember(PLAN_KEY, PLAN.dump_json(run.plan).decode())
     if await recall(_ASKED_KEY) is None:
         await run.write()
-        get_run_logger().info("%s; a person may decide until %s", run.headline(), until)
+        run_logger().info("%s; a person may decide until %s", run.headline(), until)
         body = f"Decide until {until}: on the page of the flow run, menu ⋮, Resume. Otherwise nothing is canceled."
         await notify(run.policy.notify, f"Blocked domains: {run.headline()}", body)
         await remember(_ASKED_KEY, until)
@@ -977,7 +977,7 @@ async def _wait(run: Run) -> None:
     introduction = "\n".join([f"# Cancel {pluralize(len(planned), 'event')}?\n", *shown, f"\nDecide until {until}."])
     run.answer = await ask(run.plan.key, proposals, introduction, run.policy.reason, run.waits_until)
     run.policy = run.policy.model_copy(update={"reason": run.answer.reason})
-    get_run_logger().info("Decided: %s of %s approved", len(run.to_cancel), pluralize(len(planned), "event"))
+    run_logger().info("Decided: %s of %s approved", len(run.to_cancel), pluralize(len(planned), "event"))
 
 
 def _as_shown(plan: Plan, policy: CancelPolicy) -> Plan:
@@ -1009,7 +1009,7 @@ async def _cancel(run: Run, credentials: CalendlyCredentials) -> None:
 async def _ended(run: Run) -> CancelReport:
     """Tell how it went: log, notification, result or exception."""
     report, policy = run.report(), run.policy
-    get_run_logger().info("%s; %s requests", run.headline(), report.requests)
+    run_logger().info("%s; %s requests", run.headline(), report.requests)
     problems = report.failed + report.unreadable
     if report.to_cancel or problems:
         body = f"{pluralize(report.events_checked, 'event')} checked. See the artifact {SUMMARY_KEY} of this flow run."

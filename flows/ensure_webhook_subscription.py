@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import httpx
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
-from prefect.logging import get_run_logger
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
 from flows import signing_keys, webhook_gap
@@ -40,9 +39,10 @@ from prefect_calendly.client.identifiers import uri_of
 from prefect_calendly.events.prefect_api import last_delivery
 from prefect_calendly.runs.flow import calendly_flow
 from prefect_calendly.runs.forms import Notifier, Parameters, empty_is_none, optional_form_field
+from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import cost, escape_cell, markdown_table, pluralize, soft_wrap
 from prefect_calendly.runs.notifications import check_notifier, notify
-from prefect_calendly.runs.state import cursor_name, keep_cursor
+from prefect_calendly.runs.state import save_state, state_name
 from prefect_calendly.tasks import client_task
 from prefect_calendly.users import User, aget_current_user
 from prefect_calendly.webhook_subscriptions import (
@@ -380,7 +380,7 @@ class _Run:
 
     @property
     def variable(self) -> str:
-        return cursor_name("webhook", self.spec.callback_url, self.spec.scope)
+        return state_name("webhook", self.spec.callback_url, self.spec.scope)
 
     def follow(self, new: Plan, found: Iterable[WebhookSubscription]) -> Plan:
         """Take up a new plan; what the run began to change before keeps its name and reason."""
@@ -499,7 +499,7 @@ async def _ensure(run: _Run, credentials: CalendlyCredentials, user: User) -> No
                 run.unsure |= isinstance(error, UnconfirmedWriteError)
             if pause is None:
                 raise problem
-            get_run_logger().warning("Not yet: %s Looking again in %g s.", problem, pause)
+            run_logger().warning("Not yet: %s Looking again in %g s.", problem, pause)
             await asyncio.sleep(pause)
     except CalendlyError as error:
         if (run.deleted or run.doubtful) and run.subscription is None:
@@ -517,7 +517,7 @@ async def _attempt(run: _Run, credentials: CalendlyCredentials, user: User) -> W
     spec = run.spec
     found = await find_subscriptions(credentials, spec, user)
     todo = run.follow(plan(found, spec, user.uri, user.current_organization, run.ring), found)
-    get_run_logger().info("%s: %s; %d to delete.", spec.shown_url, todo.why, len(todo.delete))
+    run_logger().info("%s: %s; %d to delete.", spec.shown_url, todo.why, len(todo.delete))
     if todo.keep is None:
         await _before_subscribing(run, found)
     # As if nothing were there: where something is, the answer is 409 and the old one goes next; where plan, role or
@@ -541,7 +541,7 @@ async def _before_subscribing(run: _Run, found: Sequence[WebhookSubscription]) -
         run.proven = True
     if run.spec.gap_scope is not None:
         run.memory = webhook_gap.before_change(run.memory, found, datetime.now(UTC))
-        await keep_cursor(run.variable, run.memory)
+        await save_state(run.variable, run.memory)
 
 
 async def _subscribed(run: _Run, credentials: CalendlyCredentials, user: User) -> WebhookSubscription | None:
@@ -563,11 +563,11 @@ async def _settle(run: _Run, credentials: CalendlyCredentials) -> None:
     if spec.gap_scope is None:
         return
     run.memory = webhook_gap.after_change(run.memory, run.subscription, now)
-    await keep_cursor(run.variable, run.memory)
+    await save_state(run.variable, run.memory)
     run.gap_since = run.memory.gap_since
     if run.gap_since is not None:
         run.filled = await webhook_gap.fill(credentials, spec.gap_scope, run.gap_since)
-        await keep_cursor(run.variable, run.memory.model_copy(update={"gap_since": None}))
+        await save_state(run.variable, run.memory.model_copy(update={"gap_since": None}))
 
 
 # What is told about it
@@ -579,7 +579,7 @@ async def _tell(run: _Run, report: SubscriptionReport) -> None:
     with contextlib.suppress(httpx.HTTPError):
         async with get_client() as client:
             run.last_delivery = await last_delivery(client)
-    logger = get_run_logger()
+    logger = run_logger()
     logger.log(ERROR if report.outcome == "failed" else INFO, "%s", headline)
     await acreate_markdown_artifact(
         _markdown(run, report, headline), key=ARTIFACT_KEY, description=f"Webhook subscription of {run.spec.host}"

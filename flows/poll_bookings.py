@@ -13,7 +13,6 @@ from prefect import task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.logging import get_run_logger
 from pydantic import AwareDatetime, Field, ValidationError
 
 from prefect_calendly import CalendlyCredentials, CalendlyError
@@ -33,10 +32,11 @@ from prefect_calendly.events.prefect_api import emit_missing
 from prefect_calendly.invitees import Invitee, alist_invitees_of_events
 from prefect_calendly.runs.flow import calendly_flow
 from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field
+from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, sections, short_error
 from prefect_calendly.runs.notifications import check_notifier, notify_on_failure
 from prefect_calendly.runs.progress import progress
-from prefect_calendly.runs.state import cursor_name, keep_cursor, read_cursor
+from prefect_calendly.runs.state import read_state, save_state, state_name
 from prefect_calendly.scheduled_events import ScheduledEvent, alist_scheduled_events
 from prefect_calendly.users import User, aget_current_user
 
@@ -414,7 +414,7 @@ async def backfill(
         bookings = await read_window(credentials, user, scope, since, until, payload, source, meter)
         wanted = [each for each in bookings.happenings if in_window(each.occurred, since, until)]
         found, emitted = await tell_prefect_of(sorted(wanted, key=lambda each: each.occurred))
-    get_run_logger().info(
+    run_logger().info(
         "Backfill since %s: %s found, %s of them told to Prefect, %s could not be read; %s",
         *(f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC", pluralize(found, "happening"), len(emitted)),
         *(pluralize(len(bookings.unread), "event"), pluralize(meter.requests, "request")),
@@ -503,9 +503,7 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
     async with notify_on_failure(polling.notify, "Polling bookings failed"):
         with count_requests() as meter:
             user = await aget_current_user(credentials)
-            name = cursor_name(
-                "poll", user.uri if polling.scope == "user" else user.current_organization, polling.scope
-            )
+            name = state_name("poll", user.uri if polling.scope == "user" else user.current_organization, polling.scope)
             before = await _cursor(name)
             now = datetime.now(UTC)
             # What was booked while nobody looked may have begun meanwhile.
@@ -527,7 +525,7 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
                     *(bookings.listed_at, bookings.seconds),
                 )
             # Only now: whatever has failed before this is done again by the next run.
-            await keep_cursor(name, after)
+            await save_state(name, after)
         report = PollReport(
             seeded=before is None,
             events_listed=len(bookings.listed),
@@ -542,7 +540,7 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
             requests=meter.requests,
             seconds=round(time.monotonic() - began, 2),
         )
-        get_run_logger().info("%s; %s", headline(report), pluralize(report.requests, "request"))
+        run_logger().info("%s; %s", headline(report), pluralize(report.requests, "request"))
         summary = _summary(report, polling, name, bookings, meter)
         await acreate_markdown_artifact(summary, key=SUMMARY_KEY, description=headline(report))
         if bookings.unread:
@@ -556,7 +554,7 @@ async def poll_bookings(credentials: CalendlyCredentials, polling: BookingsToPol
 
 async def _cursor(name: str) -> Cursor | None:
     try:
-        return await read_cursor(name, Cursor)
+        return await read_state(name, Cursor)
     except ValidationError:
         raise ValueError(
             f"the Prefect variable {name} is not as this flow writes it: delete it, and the next run begins anew "

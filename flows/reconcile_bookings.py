@@ -14,7 +14,6 @@ from prefect import task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.logging import get_run_logger
 from pydantic import Field
 
 from flows.poll_bookings import PAYLOAD_HELP, BookingsUnreadableError, Scope, in_window, read_window, tell_prefect_of
@@ -25,6 +24,7 @@ from prefect_calendly.events.events import PREFIX, SOURCE_LABEL, URI_LABEL, Cale
 from prefect_calendly.events.prefect_api import known_events, stored_events
 from prefect_calendly.runs.flow import calendly_flow
 from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field
+from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, sections
 from prefect_calendly.runs.notifications import check_notifier, notify, notify_on_failure
 from prefect_calendly.users import aget_current_user
@@ -347,7 +347,7 @@ async def reconcile_bookings(credentials: CalendlyCredentials, window: BookingsT
             requests=meter.requests,
             seconds=round(time.monotonic() - began, 2),
         )
-        get_run_logger().info("%s; %s", headline(report), pluralize(report.requests, "request"))
+        run_logger().info("%s; %s", headline(report), pluralize(report.requests, "request"))
         rows = [_row(finding) for finding in comparison.findings[:_MOST_IN_TABLE]]
         await acreate_table_artifact(rows, key=PROBLEMS_KEY, description=headline(report))
         summary = _summary(report, window, comparison, bookings.problems, meter)

@@ -7,11 +7,11 @@ from typing import Final
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.logging import get_run_logger
 
 from flows.cancel_blocked_domains import APPROVAL_HOURS, PLAN, PLAN_KEY, CancelPolicy, Run
 from prefect_calendly.runs.flow import calendly_flow
 from prefect_calendly.runs.human_input import recall
+from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.notifications import notify
 
 EXPIRED_MESSAGES: Final = tuple(f"The flow was {how} and never resumed." for how in ("paused", "suspended", "resuming"))
@@ -30,7 +30,7 @@ async def record_expired_approval(flow_run_id: UUID) -> bool:
     Returns:
         Whether it was such a run; if not, nothing was written.
     """
-    logger = get_run_logger()
+    logger = run_logger()
     async with get_client() as client:
         flow_run = await client.read_flow_run(flow_run_id)
     state = flow_run.state

@@ -13,7 +13,6 @@ from typing import Annotated, ClassVar, Final, Literal
 import httpx
 from prefect import runtime
 from prefect.client.orchestration import get_client
-from prefect.logging import get_run_logger
 from pydantic import AfterValidator, Field
 
 from flows.cancel_blocked_domains import (
@@ -37,6 +36,7 @@ from prefect_calendly.events.prefect_api import count_events, post_events
 from prefect_calendly.invitees import Invitee, list_invitees_via
 from prefect_calendly.runs.flow import calendly_flow
 from prefect_calendly.runs.forms import Parameters
+from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import cost, escape_cell, pluralize
 from prefect_calendly.runs.notifications import check_notifier, notify, notify_on_failure
 from prefect_calendly.scheduled_events import ScheduledEvent, get_scheduled_event_via
@@ -160,7 +160,7 @@ async def _note(happened: str, decision: Decision) -> None:
         async with get_client() as client:
             await post_events(client, [event])
     except httpx.HTTPError as error:  # what is done is done
-        get_run_logger().warning("The event %s could not be emitted: %s", event.event, type(error).__name__)
+        run_logger().warning("The event %s could not be emitted: %s", event.event, type(error).__name__)
 
 
 # What is shown
@@ -248,7 +248,7 @@ async def screen_booking(
     with count_requests() as meter:
 
         def report(action: Action, why: str, after_seconds: float | None = None) -> ScreenReport:
-            get_run_logger().info("Event %s %s: %s; %s", uuid, action, why, pluralize(meter.requests, "request"))
+            run_logger().info("Event %s %s: %s; %s", uuid, action, why, pluralize(meter.requests, "request"))
             return ScreenReport(
                 action=action,
                 why=why,

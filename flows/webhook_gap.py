@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, ValidationError
 from flows.poll_bookings import REMEMBERED, BackfillReport, Scope, backfill
 from prefect_calendly import CalendlyCredentials, CalendlyError
 from prefect_calendly.runs.forms import Parameters
-from prefect_calendly.runs.state import read_cursor
+from prefect_calendly.runs.state import read_state
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 
 # What was on its way when all was still well may have failed.
@@ -83,7 +83,7 @@ async def recall(name: str) -> Memory | None:
         ValueError: The variable is not as this flow writes it.
     """
     try:
-        return await read_cursor(name, Memory)
+        return await read_state(name, Memory)
     except ValidationError:
         raise ValueError(f"the Prefect variable {name} is not as this flow writes it: delete it") from None
 

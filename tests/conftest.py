@@ -26,6 +26,7 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 from prefect_calendly import CalendlyCredentials  # noqa: E402
 from prefect_calendly.client import pace  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
+from tests.inline import inline  # noqa: E402, F401  (a fixture)
 from tests.support import stack  # noqa: E402, F401  (a fixture)
 
 pytest_plugins = ["pytester"]

@@ -12,10 +12,10 @@ from prefect import runtime
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block, UnknownBlockType
-from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLOUD_UI_URL, PREFECT_UI_URL
 
 from prefect_calendly.client.errors import mask
+from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import escape_cell
 from prefect_calendly.runs.quiet_logs import urls_unlogged
 
@@ -86,7 +86,7 @@ async def notify(reference: str | None, subject: str, body: str, flow_run_id: UU
     except Exception as error:  # whatever a notifier does, the work itself is done
         # Not the error's own text: libraries like to quote the URL.
         problem = f"The notification through {reference} failed ({type(error).__name__})."
-        get_run_logger().warning("%s The flow itself goes on.", problem)
+        run_logger().warning("%s The flow itself goes on.", problem)
         with contextlib.suppress(Exception):
             said = f"> **{escape_cell(subject)}**\n>\n> {escape_cell(body)}\n"
             text = f"# Notification failed\n\n{escape_cell(problem)} This was to be said:\n\n{said}"

@@ -12,9 +12,9 @@ from typing import Final
 from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
-from prefect.logging import get_run_logger
 
 from prefect_calendly.client import RequestMeter
+from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import pluralize
 
 # A run that is over sooner shows no percentage.
@@ -110,7 +110,7 @@ async def _show(key: str, what: str, steps: Steps, end: asyncio.Event) -> None:
             now = time.monotonic()
             if now - said >= _BETWEEN_LINES_SECONDS:
                 said = now
-                get_run_logger().info("%s: %s, %.0f s", what, steps.in_words, now - began)
+                run_logger().info("%s: %s, %.0f s", what, steps.in_words, now - began)
             # In the description too: the list of a run's artifacts shows nothing else.
             description = f"{what}: {steps.in_words}"
             if artifact is None:

@@ -1,5 +1,6 @@
 """What the tests of the flows share: the sandbox's world as seen by somebody who knows nothing of our client."""
 
+import contextlib
 import json
 import logging
 import threading
@@ -13,10 +14,12 @@ from prefect.artifacts import Artifact
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import BaseModel
 
 import prefect_calendly.client
+from prefect_calendly.runs import state
 from prefect_calendly.sandbox import Sandbox
 
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
@@ -68,8 +71,9 @@ async def nothing_remembered(request: pytest.FixtureRequest) -> None:
     if "prefect_server" in request.fixturenames:
         request.getfixturevalue("prefect_server")
         async with get_client() as client:
-            for variable in await client.read_variables():
-                await client.delete_variable_by_name(variable.name)
+            with contextlib.suppress(ObjectNotFound):
+                for document in await client.read_block_documents_by_type(state.TYPE_SLUG):
+                    await client.delete_block_document(document.id)
 
 
 async def artifact(key: str) -> Any:

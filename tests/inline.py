@@ -1,0 +1,83 @@
+"""Flows without a Prefect server: tasks and flows are called as plain functions, and what Prefect would store is kept
+in memory. What Prefect itself does about runs is tested where a server is (`prefect_server`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect import Flow, Task
+from prefect.artifacts import Artifact
+from prefect.blocks.core import Block
+from prefect.utilities.callables import get_call_parameters
+
+from prefect_calendly.runs import state
+
+
+@dataclass
+class Inline:
+    """What flows have left, in place of a Prefect server."""
+
+    artifacts: list[SimpleNamespace] = field(default_factory=list)
+    """All versions, each with `key`, `type`, `data`, `description`, `created`; the newest last."""
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What `runs.state` has saved, by name."""
+    blocks: dict[str, Block] = field(default_factory=dict)
+    """Saved blocks, by type and name, such as `slack-webhook/ops`: put those in that a flow may load."""
+
+    def artifact(self, key: str) -> Any:
+        """Return the data of the newest version of an artifact."""
+        return next(each.data for each in reversed(self.artifacts) if each.key == key)
+
+    def versions(self, key: str) -> list[Any]:
+        """Return the data of all versions of an artifact, the oldest first."""
+        return [each.data for each in self.artifacts if each.key == key]
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
+    """Run flows and tasks in place; a test that uses this needs no Prefect server."""
+    kept = Inline()
+
+    def call_flow(self: Flow[..., Any], *args: Any, **kwargs: Any) -> Any:
+        parameters = get_call_parameters(self.fn, args, kwargs)
+        return self.fn(**(self.validate_parameters(parameters) if self.should_validate_parameters else parameters))
+
+    async def create(self: Artifact, client: Any = None) -> Any:
+        made = SimpleNamespace(
+            id=uuid4(),
+            key=self.key,
+            type=self.type,
+            data=await self.aformat() if hasattr(self, "aformat") else self.data,
+            description=self.description,
+            created=datetime.now(UTC),
+        )
+        kept.artifacts.append(made)
+        return made
+
+    async def get(key: str | None = None, client: Any = None) -> Any:
+        return next((each for each in reversed(kept.artifacts) if each.key == key), None)
+
+    async def read(name: str) -> dict[str, Any] | None:
+        return kept.states.get(name)
+
+    async def write(name: str, value: dict[str, Any], expires_at: datetime | None) -> None:
+        kept.states[name] = value
+
+    async def load(name: str, validate: bool = True, client: Any = None) -> Block:
+        if name not in kept.blocks:
+            raise ValueError(f"Unable to find block document {name}")
+        return kept.blocks[name]
+
+    monkeypatch.setattr(Flow, "__call__", call_flow)
+    monkeypatch.setattr(Task, "__call__", lambda self, *args, **kwargs: self.fn(*args, **kwargs))
+    monkeypatch.setattr(Artifact, "acreate", create)
+    monkeypatch.setattr(Artifact, "aget", get)
+    monkeypatch.setattr(state, "_read", read)
+    monkeypatch.setattr(state, "_write", write)
+    monkeypatch.setattr(Block, "aload", load)
+    return kept
