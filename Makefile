@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 GATEWAY ?= sandbox
 
-.PHONY: demo up test scale-test storm-test latency-test soak load-test lint types build bench clean
+.PHONY: demo up test test-stack test-all scale-test storm-test latency-test soak load-test lint types build bench clean
 
 demo: .venv/.installed
 	$(BIN)/python -m flows.demo --gateway $(GATEWAY)
@@ -13,8 +13,16 @@ demo: .venv/.installed
 up: .venv/.installed-up
 	@$(BIN)/python -m deployments.up $(if $(PORT),--port '$(PORT)') $(ARGS)
 
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# What `make test` leaves out: a worker, a server and automations as processes of their own, and a browser.
+test-stack: .venv/.installed-server .venv/.installed-dev
+	$(PYTEST) -m stack $(ARGS)
+
+test-all: test test-stack
 
 # PostgreSQL, Redis, API, services and two workers as separate processes, and the deployments on them.
 scale-test: .venv/.installed-server

@@ -15,7 +15,9 @@ os.environ.update(
 for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "MATON_API_KEY", "MATON_GATEWAY_URL", "MATON_CONNECTIONS_URL"):
     os.environ.pop(name, None)
 
+import functools  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
@@ -36,14 +38,24 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
+_SHARED = ("mark.stack", "prefect_server")
+"""What is started once for all: a file whose text has one of these is tested by the worker that has started it."""
+
+
+@functools.cache
 def _part(path: str) -> str:
-    """What one worker of several takes as a whole: all tests of the one `make up`, or a file."""
-    return "stack" if path.startswith(("tests/deployments/", "tests/ui/")) else path
+    """Return what one of several workers runs as a whole: the users of something shared, or one file."""
+    text = Path(path).read_text()
+    return next((shared for shared in _SHARED if shared in text), path)
+
+
+def _path(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 class _Parts(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
-        return _part(nodeid.partition("::")[0])
+        return _part(_path(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)  # for -p no:xdist
@@ -52,8 +64,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Parts:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest part comes first, so that nobody waits for it in the end."""
-    items.sort(key=lambda item: _part(item.nodeid) != "stack")
+    """Put the longest parts first, so that no worker is left with one of them in the end."""
+
+    def place(item: pytest.Item) -> int:
+        part = _part(_path(item.nodeid))
+        if part not in _SHARED and "prefect_server" in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(f"{item.nodeid} uses a server: say so in its file, usefixtures('prefect_server')")
+        return _SHARED.index(part) if part in _SHARED else len(_SHARED)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parent.parent
 KEY = "demo-key-6Zx9Qw2LmR8tVb4N"
 

@@ -16,6 +16,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments import automations
 from tests.support import ROOT, Stack
 
+pytestmark = pytest.mark.stack
+
 PREFIX = "applied twice"
 
 

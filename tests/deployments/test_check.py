@@ -14,6 +14,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments import check
 from tests.support import ROOT, Stack
 
+pytestmark = pytest.mark.stack
+
 SHIPPED = yaml.safe_load(check.FILE.read_text())
 CANCEL, DRY_RUN, _, DIGEST, WEBHOOK, *_, EXPIRED = range(len(SHIPPED["deployments"]))
 

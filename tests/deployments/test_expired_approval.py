@@ -5,10 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from flows.cancel_blocked_domains import DECISIONS_KEY
 from flows.record_expired_approval import EXPIRED_MESSAGES
 from tests.support import Stack, until
+
+pytestmark = pytest.mark.stack
 
 DEPLOYMENT = "cancel-blocked-domains/cancel-blocked-domains-with-approval"
 

@@ -24,6 +24,8 @@ from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
 from tests.support import ROOT, Stack
 
+pytestmark = pytest.mark.stack
+
 TAG = "mid-run"
 SILENCE_SECONDS = 40  # a heartbeat comes every 30 s, and no oftener
 

@@ -20,6 +20,8 @@ from deployments import serve
 from deployments.check import FILE, deployments_of
 from tests.support import ROOT, Stack
 
+pytestmark = pytest.mark.stack
+
 
 def serving(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "deployments.serve", *arguments]

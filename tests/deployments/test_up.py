@@ -23,6 +23,8 @@ from deployments.processes import MARK, end_all, free_port, is_free
 from flows.local import own_environment
 from tests.support import ROOT, Stack, running_stack
 
+pytestmark = pytest.mark.stack
+
 
 def ask(stack: Stack, path: str, **body: Any) -> Any:
     """Ask the Prefect server of a stack: a filter is posted, anything else read."""

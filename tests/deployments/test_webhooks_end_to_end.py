@@ -21,6 +21,8 @@ from deployments import automations, check
 from tests.flows.conftest import Receiver
 from tests.support import Stack, until
 
+pytestmark = pytest.mark.stack
+
 PREFIX = "end to end"
 
 

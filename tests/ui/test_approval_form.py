@@ -11,6 +11,8 @@ from playwright.sync_api import Page, expect
 from flows.cancel_blocked_domains import DECISIONS_KEY, SUMMARY_KEY
 from tests.ui.person import PHONE, Person, choose, field, sideways, until
 
+pytestmark = pytest.mark.stack
+
 ENDED = 120_000
 REASON = "Please write to us instead."
 

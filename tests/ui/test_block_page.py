@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 
+import pytest
 from playwright.sync_api import expect
 
 from prefect_calendly import CalendlyCredentials
 from tests.ui.person import Person, field, labels, sideways
+
+pytestmark = pytest.mark.stack
 
 
 def test_credentials_that_a_person_fills_in_work_and_their_key_is_not_shown(person: Person) -> None:

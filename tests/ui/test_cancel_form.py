@@ -23,6 +23,8 @@ from tests.ui.person import (
     until,
 )
 
+pytestmark = pytest.mark.stack
+
 DEPLOYMENT = "cancel-blocked-domains-dry-run"
 ENDED = 120_000
 

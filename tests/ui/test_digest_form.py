@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from playwright.sync_api import expect
 
 from flows.availability_digest import KEY_PREFIX
 from tests.ui.person import PHONE, Person, created_run, readable, sideways, until
+
+pytestmark = pytest.mark.stack
 
 ZONE = "Asia/Kolkata"
 

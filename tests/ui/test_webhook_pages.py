@@ -14,6 +14,8 @@ from flows.reconcile_bookings import BookingsToReconcile
 from flows.screen_booking import SUMMARY_KEY as SCREEN_KEY
 from tests.ui.person import PHONE, Person, field, labels, sideways, until
 
+pytestmark = pytest.mark.stack
+
 FORMS = [
     ("ensure-webhook-subscription", SubscriptionSpec),
     ("poll-bookings", BookingsToPoll),
