@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import BaseModel, ConfigDict, Field
 
 M = TypeVar("M", bound=BaseModel)
@@ -96,8 +96,10 @@ async def _write(name: str, value: dict[str, Any], expires_at: datetime | None) 
 async def _remove_expired(client: PrefectClient) -> None:
     try:
         documents = await client.read_block_documents_by_type(TYPE_SLUG)
-    except ObjectNotFound:  # the very first state
-        return
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code == 404:  # the very first state: there is no such block type yet
+            return
+        raise
     now = datetime.now(UTC)
     for document in documents:
         expires_at = document.data.get("expires_at")

@@ -14,7 +14,7 @@ from prefect.artifacts import Artifact
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import BaseModel
 
@@ -71,7 +71,7 @@ async def nothing_remembered(request: pytest.FixtureRequest) -> None:
     if "prefect_server" in request.fixturenames:
         request.getfixturevalue("prefect_server")
         async with get_client() as client:
-            with contextlib.suppress(ObjectNotFound):
+            with contextlib.suppress(PrefectHTTPStatusError):  # no state was ever saved
                 for document in await client.read_block_documents_by_type(state.TYPE_SLUG):
                     await client.delete_block_document(document.id)
 
