@@ -14,9 +14,6 @@ from zoneinfo import ZoneInfo
 from prefect.artifacts import Artifact, acreate_markdown_artifact, acreate_table_artifact
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from flows.digest import Busy, Changes, Digest, Host, Offer, Problem, build_digest, compare
-from flows.digest_page import changes_in_words, digest_markdown, headline, open_slots_of_table, table_rows
-from flows.digest_time import day_bounds
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.availability import (
     AVAILABLE_TIMES_DAYS,
@@ -29,6 +26,9 @@ from prefect_calendly.availability import (
 from prefect_calendly.client import Outcome, RequestMeter, count_requests
 from prefect_calendly.client.errors import BadRequestError
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, uuid_of
+from prefect_calendly.digest.model import Busy, Changes, Digest, Host, Offer, Problem, build_digest, compare
+from prefect_calendly.digest.page import changes_in_words, digest_markdown, headline, open_slots_of_table, table_rows
+from prefect_calendly.digest.time import day_bounds
 from prefect_calendly.event_types import EventType, list_event_types_via
 from prefect_calendly.organizations import list_memberships_via
 from prefect_calendly.runs.flow import calendly_flow

@@ -30,19 +30,6 @@ from flows.availability_digest import (
     availability_digest,
     from_now_on,
 )
-from flows.digest import Busy, Changes, Digest, Host, Offer, Problem, build_digest, compare
-from flows.digest_page import digest_markdown, open_slots_of_table, table_rows, tile
-from flows.digest_time import (
-    day_bounds,
-    free_per_part,
-    half_day_bounds,
-    instant,
-    merged,
-    openings,
-    slots_per_part,
-    time_per_part,
-)
-from flows.heat_map import DAYS, Tile
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.availability import AvailabilitySchedule
 from prefect_calendly.client import RequestMeter
@@ -52,6 +39,19 @@ from prefect_calendly.client.errors import (
     GatewayKeyError,
     NotFoundError,
     RoleRequiredError,
+)
+from prefect_calendly.digest.heat_map import DAYS, Tile
+from prefect_calendly.digest.model import Busy, Changes, Digest, Host, Offer, Problem, build_digest, compare
+from prefect_calendly.digest.page import digest_markdown, open_slots_of_table, table_rows, tile
+from prefect_calendly.digest.time import (
+    day_bounds,
+    free_per_part,
+    half_day_bounds,
+    instant,
+    merged,
+    openings,
+    slots_per_part,
+    time_per_part,
 )
 from prefect_calendly.invitees import create_invitee_via
 from prefect_calendly.runs.notifications import FAILED_KEY

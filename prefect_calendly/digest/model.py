@@ -9,8 +9,16 @@ from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from flows.digest_time import Span, free_per_part, half_day_bounds, merged, openings, slots_per_part, time_per_part
 from prefect_calendly.availability import AvailabilitySchedule
+from prefect_calendly.digest.time import (
+    Span,
+    free_per_part,
+    half_day_bounds,
+    merged,
+    openings,
+    slots_per_part,
+    time_per_part,
+)
 
 BUSY_KINDS: Final = ("calendly", "reserved", "external")
 

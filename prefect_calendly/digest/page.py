@@ -8,11 +8,11 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from flows.digest import BUSY_KINDS, Changes, Digest, HalfDay, HostDay, HostDigest, Offer
-from flows.digest_time import day_bounds
-from flows.heat_map import DAYS, SCALE, Row, Tile, heat_map, image
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.client.errors import printable
+from prefect_calendly.digest.heat_map import DAYS, SCALE, Row, Tile, heat_map, image
+from prefect_calendly.digest.model import BUSY_KINDS, Changes, Digest, HalfDay, HostDay, HostDigest, Offer
+from prefect_calendly.digest.time import day_bounds
 from prefect_calendly.runs.markdown import cost, escape_cell, markdown_table, pluralize, soft_wrap
 
 # The page is read on a phone; the table artifact has everything.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows import heat_map as module
-from flows.heat_map import DAYS, SCALE, Row, Tile, heat_map, image
+from prefect_calendly.digest import heat_map as module
+from prefect_calendly.digest.heat_map import DAYS, SCALE, Row, Tile, heat_map, image
 
 SVG = "{http://www.w3.org/2000/svg}"
 # The grounds of Prefect's pages, and the words on them.
