@@ -129,9 +129,10 @@ def run_flow() -> None:
     """Run one flow in this process; print how it went and how much memory it took."""
     from prefect import State
 
-    from flows.availability_digest import DigestRequest, availability_digest
+    from flows.availability_digest import availability_digest
     from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
     from prefect_calendly import CalendlyCredentials
+    from prefect_calendly.digest.request import DigestRequest
 
     name, sandbox = sys.argv[1:]
     credentials = CalendlyCredentials(

@@ -159,9 +159,10 @@ async def _run(
 ) -> list[Step]:
     """Run the three flows, one after the other; a failure of one does not stop the others."""
     _say("Starting a Prefect server of the demo's own (the first time this takes some 20 s) …")
-    from flows.availability_digest import DigestRequest, availability_digest
+    from flows.availability_digest import availability_digest
     from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
     from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
+    from prefect_calendly.digest.request import DigestRequest
 
     policy = CancelPolicy(blocked_domains=blocked_domains, scope="organization", max_cancellations=100)
     request = DigestRequest(scope="organization", timezone="Europe/Berlin")
@@ -176,7 +177,7 @@ async def _run(
     def decided_digest(report: Any) -> tuple[str, str]:
         return (
             f"{report.hosts} hosts have {report.open_slots} open slots in {report.days} days; "
-            f"{report.hosts_with_nothing_open} have none",
+            f"{report.hosts_without_slots} have none",
             "nothing (it only reads)",
         )
 

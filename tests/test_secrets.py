@@ -38,7 +38,7 @@ from prefect.variables import Variable
 from rich.pretty import Node
 from rich.traceback import Traceback
 
-from flows.availability_digest import DigestRequest, availability_digest
+from flows.availability_digest import availability_digest
 from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
 from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
 from flows.poll_bookings import BookingsToPoll, poll_bookings
@@ -54,6 +54,7 @@ from prefect_calendly.connections import (
     aget_active_connection,
     alist_connections,
 )
+from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
 from tests.flows.conftest import Receiver

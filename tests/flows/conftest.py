@@ -21,6 +21,7 @@ from pydantic import BaseModel
 import prefect_calendly.client
 from prefect_calendly.runs import state
 from prefect_calendly.sandbox import Sandbox
+from tests.inline import Inline
 
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 ALICE = "https://api.calendly.com/users/AAAAAAAAAAAAAAAA"
@@ -131,16 +132,19 @@ class Receiver:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
 
-    async def save(self) -> None:
-        """Save the block, as a person does in the UI."""
+    def webhook(self) -> CustomWebhookNotificationBlock:
+        """The block, as a person fills it in in the UI."""
         message = {"subject": "{{subject}}", "body": "{{body}}", "key": "{{key}}"}
-        webhook = CustomWebhookNotificationBlock(
+        return CustomWebhookNotificationBlock(
             name="ops",
             url=self.url,
             json_data=message,
             secrets={"key": self.secret},  # type: ignore[arg-type]
         )
-        await webhook.asave(self.block.rpartition("/")[2], overwrite=True)
+
+    async def save(self) -> None:
+        """Save the block."""
+        await self.webhook().asave(self.block.rpartition("/")[2], overwrite=True)
 
     def stop(self) -> None:
         """From now on connections are refused."""
@@ -155,6 +159,15 @@ async def receiver(prefect_server: None) -> AsyncIterator[Receiver]:
     """What is sent through the saved notification block `receiver.block`, over real HTTP."""
     receiver = Receiver()
     await receiver.save()
+    yield receiver
+    receiver.stop()
+
+
+@pytest.fixture
+def inline_receiver(inline: Inline) -> Iterator[Receiver]:
+    """The same without a Prefect server."""
+    receiver = Receiver()
+    inline.blocks[receiver.block] = receiver.webhook()
     yield receiver
     receiver.stop()
 

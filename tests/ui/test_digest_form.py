@@ -1,4 +1,4 @@
-"""The digest: asked for in its form, and read in light and dark, on a desk and on a phone."""
+"""The digest: requested in its form, and read in light and dark mode, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import expect
 
-from flows.availability_digest import KEY_PREFIX
+from prefect_calendly.digest.artifacts import KEY_PREFIX
 from tests.ui.person import PHONE, Person, created_run, readable, sideways, until
 
 pytestmark = pytest.mark.stack
@@ -37,7 +37,7 @@ def test_a_digest_for_a_zone_and_a_day_is_a_heat_map_and_a_table(person: Person)
     main = person.artifact_page(run, key).get_by_role("main")
     expect(main.get_by_role("heading", level=1)).to_have_text("Availability digest")
     expect(main).to_contain_text(f"5 days from {day:%a} {day.day} {day:%b} {day.year} ({ZONE})")
-    expect(main.get_by_role("heading", name="Next free slot")).to_be_visible()
+    expect(main.get_by_role("heading", name="Next open slot")).to_be_visible()
 
     grounds = {}
     for dark in (False, True):
