@@ -69,6 +69,6 @@ once, and changes nothing about the subscription.
 Nothing here imports the rest of the package: client and sandbox meet over HTTP only.
 """
 
-from .server import Sandbox
+from prefect_calendly.sandbox.sandbox import Sandbox
 
 __all__ = ["Sandbox"]

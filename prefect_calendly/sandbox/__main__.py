@@ -6,10 +6,10 @@ import argparse
 import sys
 from dataclasses import fields
 
-from .app import App
-from .commands import COMMANDS, PROGRAM, run
-from .server import Server, listen
-from .world import PLANS, Options
+from prefect_calendly.sandbox.app import App
+from prefect_calendly.sandbox.commands import COMMANDS, PROGRAM, run
+from prefect_calendly.sandbox.options import PLANS, Options
+from prefect_calendly.sandbox.server import Server, listen
 
 
 def main(arguments: list[str] | None = None) -> int:

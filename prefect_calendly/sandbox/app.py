@@ -1,6 +1,6 @@
-"""The sandbox as an ASGI application: who asks, may they, what happens, and what goes wrong on purpose.
+"""The sandbox as an ASGI application: authentication, connections, limits, faults, and the endpoints behind them.
 
-`/calendly/…` is Calendly behind the gateway, `/native/…` Calendly itself, `/connections` the gateway's own.
+`/calendly/…` is Calendly behind the gateway, `/native/…` is Calendly itself, `/connections` belongs to the gateway.
 """
 
 from __future__ import annotations
@@ -10,146 +10,89 @@ import json
 import secrets
 import socket
 import struct
-import time
-from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-import httpx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import calendly, connections, errors, faults
-from .control import control_app
-from .deliveries import ATTEMPT_SECONDS, Deliveries
-from .errors import Refusal
-from .faults import Fault
-from .limits import Limits
-from .render import encoded
-from .routing import Answer, Call, Route
-from .seed import ALICE, build
-from .world import Options
+from prefect_calendly.sandbox import endpoints, errors, faults
+from prefect_calendly.sandbox.control import control_app
+from prefect_calendly.sandbox.endpoints.connections import connection_for
+from prefect_calendly.sandbox.errors import Refusal
+from prefect_calendly.sandbox.faults import Fault
+from prefect_calendly.sandbox.model import User
+from prefect_calendly.sandbox.options import Options
+from prefect_calendly.sandbox.render import encoded
+from prefect_calendly.sandbox.routing import Answer, Call, Route
+from prefect_calendly.sandbox.seed import ALICE
+from prefect_calendly.sandbox.state import State
 
 # Closing a socket that lingers for zero seconds sends RST instead of FIN.
 _RESET = struct.pack("ii", 1, 0)
 
 
-class Stats:
-    """What was asked of the sandbox, the control surface not counted."""
+@dataclass(slots=True)
+class _Request:
+    method: str
+    path: str
+    mount: str
+    route: Route | None
+    params: dict[str, str]
+    headers: dict[bytes, bytes]
+    query: dict[str, str]
+    body: Any
 
-    def __init__(self) -> None:
-        self.requests = 0
-        self.by_route: Counter[str] = Counter()
-        self.by_status: Counter[str] = Counter()
-        self.writes: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()
-        self.unknown: dict[str, None] = {}  # an ordered set
-        self.in_flight = self.max_in_flight = 0
-        self.since: float | None = None
-        self._first = self._last = 0.0
-
-    def begin(self) -> None:
-        """A request has come."""
-        if self.since is None:
-            self.since, self._first = time.time(), time.monotonic()
-        self.in_flight += 1
-        self.max_in_flight = max(self.max_in_flight, self.in_flight)
-
-    def end(self) -> None:
-        """It was answered."""
-        self._last = time.monotonic()
-        self.in_flight -= 1
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "requests": self.requests,
-            "by_route": dict(self.by_route),
-            "by_status": dict(self.by_status),
-            "max_in_flight": self.max_in_flight,
-            "since": self.since,
-            "seconds": max(0.0, self._last - self._first),
-            "unknown_parameters": list(self.unknown),
-            "writes": dict(self.writes),
-            "faults": dict(self.faults),
-        }
+    @property
+    def template(self) -> str:
+        return self.route.template if self.route is not None else "unknown"
 
 
 class App:
+    """Serves the sandbox of these options."""
+
     def __init__(self, options: Options) -> None:
-        self.started_with = options
+        self._state = State(options)
+        self._control: ASGIApp = control_app(self._state)
         self._sleepers: set[asyncio.Future[None]] = set()
-        self._control: ASGIApp = control_app(self)
-        self._client: httpx.AsyncClient | None = None
-        self._start(options)
-
-    def reset(self, options: Options) -> None:
-        """The seeded world of these options, no faults, no deliveries, all counters at zero."""
-        old = self.deliveries
-        self._start(options)
-        old.stop()
-
-    def _start(self, options: Options) -> None:
-        self.options = options
-        self.world = build(options)
-        self.deliveries = Deliveries(self.world, self._deliverer)
-        self.limits = Limits(options)
-        self.faults: list[Fault] = []
-        self.stats = Stats()
-
-    def _deliverer(self) -> httpx.AsyncClient:
-        """The one client that deliveries go out with; made when the first does, for it takes a while."""
-        if self._client is None:
-            no_limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-            self._client = httpx.AsyncClient(
-                headers={"user-agent": "calendly-sandbox"}, limits=no_limits, timeout=ATTEMPT_SECONDS, trust_env=False
-            )
-        return self._client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path == "/_sandbox" or path.startswith("/_sandbox/"):
             await self._control(scope, receive, send)
             return
-        stats = self.stats  # a request that outlives a reset does not count in the new figures
+        stats = self._state.stats  # kept, so that a request that outlives a reset does not end in the new figures
         stats.begin()
         try:
             body = b""
             while True:
                 message = await receive()
-                if message["type"] == "http.disconnect":  # in the middle of its request: it has asked for nothing
+                if message["type"] == "http.disconnect":  # before the end of the request: it has no effect
                     return
                 body += message.get("body", b"")
                 if not message.get("more_body"):
                     break
-            answer, hits = self._answer(scope["method"], path, scope, body)
-            await self._deliver(answer, hits, scope, receive, send)
+            answer, hits = self._answer(_request(scope, body))
+            await self._send_answer(answer, hits, scope, receive, send)
         finally:
             stats.end()
 
-    # What the answer is
+    # Making the answer
 
-    def _answer(self, method: str, path: str, scope: Scope, raw: bytes) -> tuple[Answer, list[Fault]]:
-        mount, _, rest = path[1:].partition("/")
-        router = connections.router if mount == "connections" else calendly.router
-        found = None
-        if mount in ("calendly", "native", "connections"):
-            found = router.find(method, path[1:] if mount == "connections" else rest)
-        route, params = found or (None, {})
-        template = route.template if route is not None else "unknown"
-        headers = dict(scope["headers"])
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        body = _parsed(raw)
-
-        self.stats.requests += 1
-        self.stats.by_route[f"{method} {template}"] += 1
-        hits = faults.pick(self.faults, method, template, path, body) if self.faults else []
+    def _answer(self, request: _Request) -> tuple[Answer, list[Fault]]:
+        """The answer, and the faults that hit the request."""
+        stats = self._state.stats
+        stats.requests += 1
+        stats.by_route[f"{request.method} {request.template}"] += 1
+        hits = faults.pick(self._state.faults, request.method, request.template, request.path, request.body)
         for fault in hits:
-            self.stats.faults[fault.kind] += 1
+            stats.faults[fault.kind] += 1
         limit_headers: dict[str, str] = {}
         try:
             before = next((fault for fault in hits if fault.kind in faults.BEFORE), None)
             if before is not None and before.kind in faults.ON_ARRIVAL:
                 raise faults.refusal(before)
-            answer = self._handle(mount, route, params, headers, query, body, limit_headers, before)
+            answer = self._handle(request, before, limit_headers)
         except Refusal as refusal:
             answer = Answer(refusal.status, refusal.body, dict(refusal.headers))
         answer.headers = {**limit_headers, **answer.headers}
@@ -161,63 +104,69 @@ class App:
                 answer = Answer(error.status, error.body, answer.headers)
         return answer, hits
 
-    def _handle(
-        self,
-        mount: str,
-        route: Route | None,
-        params: dict[str, str],
-        headers: dict[bytes, bytes],
-        query: dict[str, str],
-        body: Any,
-        limit_headers: dict[str, str],
-        fault: Fault | None,
-    ) -> Answer:
-        world = self.world
+    def _handle(self, request: _Request, fault: Fault | None, limit_headers: dict[str, str]) -> Answer:
+        """Check the request as the gateway and Calendly do, in their order, and call its endpoint.
+
+        `limit_headers` receives the headers that the answer has whether or not it is a refusal.
+        """
+        state, mount, route = self._state, request.mount, request.route
         if mount not in ("calendly", "native", "connections"):
             raise errors.unknown_route()
-        caller = world.users[ALICE]
-        token = _bearer(headers)
-        if mount == "native":
-            if token != self.options.native_token:
-                raise errors.unauthenticated()
-        else:
-            if token not in (self.options.api_key, self.options.second_key):
-                raise errors.bad_key()
-            self.limits.gateway(token)
-        if mount == "calendly":
-            wanted = headers.get(b"maton-connection")
-            name = wanted.decode("latin-1") if wanted is not None else None
-            caller = connections.choose(world, token, name).user or caller
+        token = self._authenticate(request)
+        caller = self._caller(request, token)
         if mount != "connections":
-            limit_headers |= self.limits.calendly(caller.uuid)
+            limit_headers |= state.limits.calendly(caller.uuid)
         if fault is not None:
             raise faults.refusal(fault)
         if route is None:
             raise errors.unknown_route() if mount == "connections" else errors.not_found()
-        call = Call(world, caller, route, params, query, body, token)
+        call = Call(state.world, caller, route, request.params, request.query, request.body, token)
         for name in route.unknown(call):
-            self.stats.unknown[f"{route.name}: {name}"] = None
+            state.stats.unknown_parameters[f"{route.name}: {name}"] = None
         if route.write == "booking":
-            self.limits.booking(caller.uuid)
+            state.limits.booking(caller.uuid)
         answer = route.handler(call)
         if route.write is not None:
-            self.stats.writes[route.write] += 1
-            self.deliveries.wake()
+            state.stats.writes[route.write] += 1
+            state.deliveries.wake()
         return answer
 
-    # How it goes out
+    def _authenticate(self, request: _Request) -> str:
+        """The request's token: a personal one for `/native`, else an API key, which has a limit of its own."""
+        options, token = self._state.options, _bearer(request.headers)
+        if request.mount == "native":
+            if token != options.native_token:
+                raise errors.unauthenticated()
+        else:
+            if token not in (options.api_key, options.second_key):
+                raise errors.bad_key()
+            self._state.limits.gateway(token)
+        return token
 
-    async def _deliver(self, answer: Answer, hits: list[Fault], scope: Scope, receive: Receive, send: Send) -> None:
-        seconds = self.options.latency_ms / 1000
+    def _caller(self, request: _Request, token: str) -> User:
+        """The Calendly user as whom the request is made: Alice, or the user of the gateway's connection."""
+        world = self._state.world
+        alice = world.users[ALICE]
+        if request.mount != "calendly":
+            return alice
+        wanted = request.headers.get(b"maton-connection")
+        name = wanted.decode("latin-1") if wanted is not None else None
+        return connection_for(world, token, name).user or alice
+
+    # Sending it
+
+    async def _send_answer(self, answer: Answer, hits: list[Fault], scope: Scope, receive: Receive, send: Send) -> None:
+        stats = self._state.stats
+        seconds = self._state.options.latency_ms / 1000
         seconds += sum(float(fault.options["seconds"]) for fault in hits if fault.kind == "latency")
         if seconds > 0:
-            await self.sleep(seconds)
+            await self._sleep(seconds)
         kind = next((fault.kind for fault in hits if fault.kind not in faults.TWEAKS), "")
         if kind in ("drop_before", "drop_after", "reset"):
-            self.stats.by_status["dropped"] += 1
+            stats.by_status["dropped"] += 1
             await _hang_up(scope, receive, reset=kind == "reset")
             return
-        self.stats.by_status[str(answer.status)] += 1
+        stats.by_status[str(answer.status)] += 1
         content, headers = _encoded(answer)
         length = len(content)
         if kind == "malformed_json":
@@ -239,8 +188,8 @@ class App:
             return
         await send({"type": "http.response.body", "body": content})
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait, but not beyond the end of the server."""
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, at most until the server stops."""
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _wake, sleeper)
@@ -252,13 +201,10 @@ class App:
             self._sleepers.discard(sleeper)
 
     async def close(self) -> None:
-        """The server ends: nobody sleeps any longer, and nothing is delivered."""
+        """End all latency and all deliveries, because the server stops."""
         for sleeper in self._sleepers:
             _wake(sleeper)
-        self.deliveries.stop()
-        await self.deliveries.stopped()
-        if self._client is not None:
-            await self._client.aclose()
+        await self._state.close()
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:
@@ -266,13 +212,26 @@ def _wake(sleeper: asyncio.Future[None]) -> None:
         sleeper.set_result(None)
 
 
+def _request(scope: Scope, body: bytes) -> _Request:
+    method, path = scope["method"], scope["path"]
+    mount, _, rest = path[1:].partition("/")
+    found = None
+    if mount in ("calendly", "native"):
+        found = endpoints.calendly.find(method, rest)
+    elif mount == "connections":
+        found = endpoints.gateway.find(method, path[1:])
+    route, params = found or (None, {})
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    return _Request(method, path, mount, route, params, dict(scope["headers"]), query, _decoded(body))
+
+
 def _bearer(headers: dict[bytes, bytes]) -> str:
     scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _parsed(raw: bytes) -> Any:
-    """The JSON of a body; the plain text of one that is none, which no endpoint accepts."""
+def _decoded(raw: bytes) -> Any:
+    """Decode a body; what is not JSON stays text, which no endpoint accepts."""
     if not raw:
         return None
     try:
@@ -291,7 +250,7 @@ def _encoded(answer: Answer) -> tuple[bytes, dict[str, str]]:
 
 
 async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False, flush: bool = False) -> None:
-    """End the connection under the client, and wait until it is gone so that uvicorn sends nothing more."""
+    """Close the connection, and wait until it is closed so that uvicorn sends nothing more."""
     transport: asyncio.Transport = scope["state"]["transport"]
     if reset:
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from .errors import denied, invalid
-from .model import Event, EventType, Invitee, Location, Question, User
-from .render import EVENT_LOCATION, TRACKING
-from .routing import MISSING, Call, email_in, time_in
-from .seed import join_url_of
-from .slots import Slot, available
+from prefect_calendly.sandbox.errors import denied, invalid
+from prefect_calendly.sandbox.factories import join_url_of
+from prefect_calendly.sandbox.model import Event, EventType, Invitee, Location, Question, User
+from prefect_calendly.sandbox.render import EVENT_LOCATION, TRACKING
+from prefect_calendly.sandbox.routing import MISSING, Call, email_in, time_in
+from prefect_calendly.sandbox.slots import Slot, available
 
 JSON = dict[str, Any]
 MOST_GUESTS = 10

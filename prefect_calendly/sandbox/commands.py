@@ -10,7 +10,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from .remote import control
+from prefect_calendly.sandbox.remote import control
 
 COMMANDS = ("book", "cancel", "move", "no-show")
 PROGRAM = "python -m prefect_calendly.sandbox"

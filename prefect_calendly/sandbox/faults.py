@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import errors
-from .errors import Refusal
-from .routing import Answer
+from prefect_calendly.sandbox import errors
+from prefect_calendly.sandbox.errors import Refusal
+from prefect_calendly.sandbox.routing import Answer
 
 JSON = dict[str, Any]
 

@@ -6,8 +6,8 @@ import math
 import time
 from collections import deque
 
-from .errors import Refusal, calendly, gateway
-from .world import Options
+from prefect_calendly.sandbox.errors import Refusal, calendly, gateway
+from prefect_calendly.sandbox.options import Options
 
 # Calendly's limits on bookings per user: so many within so many seconds.
 BOOKINGS = ((10, 60), (50, 3600), (100, 86400))

@@ -1,9 +1,9 @@
-"""What the sandbox's Calendly consists of: plain records, compact enough for 100,000 events."""
+"""The records of the sandbox's Calendly, compact enough for 100,000 events."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 API = "https://api.calendly.com"
@@ -17,12 +17,9 @@ CONFERENCES = (
     "webex_conference",
 )
 LOCATION_KINDS = ("physical", "ask_invitee", "custom", "inbound_call", "outbound_call", *CONFERENCES)
+# No event lasts longer: what is under way at a time has started within this span before it.
+LONGEST_EVENT = timedelta(hours=24)
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
-
-def iso(moment: datetime) -> str:
-    """The time as Calendly writes it: UTC, six fractional digits, `Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def slugify(text: str) -> str:
@@ -44,7 +41,7 @@ class Organization:
 
 @dataclass(slots=True)
 class Rule:
-    """One rule of a schedule: `day` is a weekday's name or a date; no intervals means closed."""
+    """One rule of a schedule: `day` is the name of a weekday or a date; without intervals it is closed."""
 
     type: str
     day: str
@@ -67,7 +64,7 @@ class Schedule:
 
 @dataclass(slots=True)
 class Busy:
-    """A busy time that no scheduled event explains: `external` (a calendar) or `reserved`."""
+    """A busy time that is not a scheduled event: `external` (from another calendar) or `reserved`."""
 
     start: datetime
     end: datetime
@@ -76,7 +73,7 @@ class Busy:
 
 @dataclass(slots=True, eq=False, repr=False)
 class User:
-    """A user together with the membership of the one organisation they are in."""
+    """A user, together with the membership of their one organization."""
 
     uuid: str
     name: str
@@ -99,7 +96,7 @@ class User:
 
     @property
     def manages(self) -> bool:
-        """Whether the role may see and change what belongs to others of the organisation."""
+        """Whether the role may see and change what belongs to others in the organization."""
         return self.role in ("admin", "owner")
 
 
@@ -119,7 +116,7 @@ class Group:
 
 @dataclass(slots=True)
 class Question:
-    """A custom question. `uuid` exists for the order's own booking route only; Calendly shows none."""
+    """A custom question. Only the specification's booking route uses `uuid`; Calendly shows none."""
 
     uuid: str
     name: str
@@ -164,7 +161,7 @@ class EventType:
         return f"{PAGES}/{slugify(self.team) if self.team else self.hosts[0].slug}/{self.slug}"
 
     def schedule_of(self, host: User) -> Schedule:
-        """The schedule that rules this type for a host: its own if set, else the host's default one."""
+        """The schedule that applies to a host: the event type's own if it is theirs, else the host's default."""
         if self.schedule is not None and self.schedule.user is host:
             return self.schedule
         return next(s for s in host.schedules if s.default)
@@ -180,7 +177,7 @@ class Cancellation:
 
 @dataclass(slots=True)
 class Location:
-    """Where an event takes place, in the vocabulary of event types (`kind`)."""
+    """Where an event takes place; `kind` is spelled as event types and requests spell it."""
 
     kind: str
     location: str | None = None
@@ -287,7 +284,7 @@ class Webhook:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Connection:
-    """A connection of the gateway: an API key's licence to speak for one Calendly user."""
+    """A connection of the gateway: the permission of an API key to act as one Calendly user."""
 
     id: str
     key: str

@@ -17,9 +17,9 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from .errors import invalid
-from .model import API
-from .routing import Answer, Call
+from prefect_calendly.sandbox.errors import invalid
+from prefect_calendly.sandbox.model import API
+from prefect_calendly.sandbox.routing import Answer, Call
 
 T = TypeVar("T")
 Key = list[Any]

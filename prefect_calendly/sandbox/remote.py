@@ -1,4 +1,4 @@
-"""Calling the control surface of a running sandbox, from this process or another."""
+"""Calling the control surface of a running sandbox, in this process or another."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from .model import iso
-from .seed import time_of
+from prefect_calendly.sandbox.clock import iso, parse_time
 
-# The sandbox is on this machine: no proxy is asked.
+# Without proxies, because the sandbox is on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def control(url: str, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
-    """The answer to a control call, such as `control(url, "GET", "/stats")`.
+    """Call the control surface of a running sandbox.
+
+    Args:
+        url: Base URL of the sandbox, without a slash at its end.
+        method: HTTP method.
+        path: Path below `/_sandbox`.
+        body: JSON body; datetimes are allowed, and are taken as UTC if naive.
+        query: Query parameters.
+
+    Returns:
+        The decoded answer.
 
     Raises:
-        ValueError: The sandbox does not take it; its words say why. Or the URL is none.
-        OSError: Nobody answers.
+        ValueError: The sandbox does not accept the call (the message says why), or the URL is not that of a sandbox.
+        OSError: The sandbox is not running.
+
+    Example:
+        >>> control(sandbox.url, "GET", "/stats")["requests"]
+        0
     """
     target = f"{url}/_sandbox{path}" + (f"?{urlencode(query)}" if query else "")
     content = None if body is None else json.dumps(body, default=_plain).encode()
@@ -38,7 +51,7 @@ def control(url: str, method: str, path: str, body: Any = None, **query: Any) ->
         return found
     if status == 400 and isinstance(found, dict) and "error" in found:
         raise ValueError(found["error"])
-    raise ValueError(f"no sandbox, or one of another version: HTTP {status} from {method} /_sandbox{path}")
+    raise ValueError(f"not a sandbox, or one of another version: HTTP {status} from {method} /_sandbox{path}")
 
 
 def _parsed(content: bytes) -> Any:
@@ -50,5 +63,5 @@ def _parsed(content: bytes) -> Any:
 
 def _plain(value: Any) -> str:
     if isinstance(value, datetime):
-        return iso(time_of(value))
+        return iso(parse_time(value))
     raise TypeError(f"{value!r} is not JSON")

@@ -1,4 +1,4 @@
-"""Records as the JSON that Calendly and the gateway answer with: every member of the reference, no other."""
+"""Records as JSON, with exactly the members that the reference documents."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from .model import (
+from prefect_calendly.sandbox.clock import iso
+from prefect_calendly.sandbox.model import (
+    API,
     CONFERENCES,
+    PAGES,
     Cancellation,
     Connection,
     Event,
@@ -20,21 +23,19 @@ from .model import (
     Schedule,
     User,
     Webhook,
-    iso,
 )
-from .slots import Slot
+from prefect_calendly.sandbox.slots import Slot
 
 JSON = dict[str, Any]
-PAGES = "https://calendly.com"
 TRACKING = ("utm_campaign", "utm_source", "utm_medium", "utm_content", "utm_term", "salesforce_uuid")
-# Events call two of the locations otherwise than event types and requests do.
+# Events spell two kinds of locations differently from event types and requests.
 EVENT_LOCATION = {"zoom_conference": "zoom", "gotomeeting_conference": "gotomeeting"}
-# A conference is set up a moment after the booking; its link is there only then.
+# A conference is set up a moment after the booking; until then it has no link.
 CONFERENCE_SETUP = timedelta(seconds=5)
 
 
 def encoded(body: Any) -> bytes:
-    """JSON as it goes out; half a character, which JSON can hold and UTF-8 cannot, becomes a question mark."""
+    """Encode JSON; a lone surrogate, which UTF-8 cannot encode, becomes a question mark."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -65,7 +66,7 @@ def member(item: User) -> JSON:
 
 def membership(item: User) -> JSON:
     return {
-        "uri": f"https://api.calendly.com/organization_memberships/{item.membership}",
+        "uri": f"{API}/organization_memberships/{item.membership}",
         "role": item.role,
         "user": member(item),
         "organization": item.organization.uri,
@@ -144,7 +145,7 @@ def event_type(item: EventType) -> JSON:
 
 def event_type_membership(item: EventType, host: User) -> JSON:
     return {
-        "uri": f"https://api.calendly.com/event_type_memberships/{item.uuid}-{host.uuid}",
+        "uri": f"{API}/event_type_memberships/{item.uuid}-{host.uuid}",
         "event_type": event_type(item),
         "member": member(host),
         "created_at": iso(item.created),
@@ -307,7 +308,7 @@ def no_show(item: NoShow) -> JSON:
 
 
 def webhook(item: Webhook) -> JSON:
-    """The signing key stays here: Calendly never shows it again."""
+    """The signing key is left out, as Calendly never returns it."""
     return {
         "uri": item.uri,
         "callback_url": item.callback_url,
@@ -325,7 +326,7 @@ def webhook(item: Webhook) -> JSON:
 
 
 def payload(item: Invitee | EventType, now: datetime) -> JSON:
-    """What a webhook delivery says of an invitee (with the event) or an event type."""
+    """The payload of a webhook delivery about an invitee (with their event) or an event type."""
     if not isinstance(item, Invitee):
         rendered = event_type(item)
         del rendered["description_html"]
@@ -339,7 +340,7 @@ def payload(item: Invitee | EventType, now: datetime) -> JSON:
 
 
 def delivery(name: str, by: User, payload: JSON, now: datetime) -> JSON:
-    """The envelope in which a webhook delivery travels."""
+    """The body of a webhook delivery."""
     return {"event": name, "created_at": iso(now), "created_by": by.uri, "payload": payload}
 
 

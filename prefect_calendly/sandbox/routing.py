@@ -1,4 +1,4 @@
-"""What an endpoint is: a method, a path template, the parameters it knows, and a function of a `Call`."""
+"""What an endpoint is: a method, a path template, the parameters it knows, and a function from `Call` to `Answer`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .errors import invalid
-from .model import API, User
-from .world import World
+from prefect_calendly.sandbox.errors import invalid
+from prefect_calendly.sandbox.model import API, User
+from prefect_calendly.sandbox.world import World
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)")
@@ -20,14 +20,26 @@ MISSING = "is missing"
 
 @dataclass(slots=True)
 class Answer:
+    """The answer to a request; `body` is JSON, or text as it is sent."""
+
     status: int
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
+def resource(body: Any, status: int = 200) -> Answer:
+    """Answer with one resource."""
+    return Answer(status, {"resource": body})
+
+
+def collection(items: list[Any]) -> Answer:
+    """Answer with a listing that has no pages."""
+    return Answer(200, {"collection": items})
+
+
 @dataclass(slots=True)
 class Call:
-    """One request to an endpoint, with the readers that refuse what Calendly refuses."""
+    """One request to an endpoint; its methods read parameters, and refuse what Calendly refuses."""
 
     world: World
     caller: User
@@ -35,17 +47,18 @@ class Call:
     params: dict[str, str]
     query: dict[str, str]
     body: Any = None
-    # The caller may be bound to a gateway key (connections) instead of a Calendly user.
+    # The gateway's API key, which its own endpoints (connections) go by instead of the caller.
     key: str = ""
 
     def required(self, name: str) -> str:
+        """A query parameter that must be given."""
         value = self.query.get(name)
         if value is None or value == "":
             raise invalid((name, MISSING))
         return value
 
     def uuid_of(self, name: str, kind: str, *, required: bool = False) -> str | None:
-        """The identifier in a query parameter that must be the URI of a `kind` of resource."""
+        """The identifier in a query parameter, which must be the URI of a resource of this kind."""
         if required:
             self.required(name)
         if name not in self.query:
@@ -86,7 +99,7 @@ class Call:
         return order
 
     def members(self) -> dict[str, Any]:
-        """The body, which must be a JSON object."""
+        """The members of the body, which must be a JSON object."""
         if not isinstance(self.body, dict):
             raise invalid(("base", "invalid"))
         return self.body
@@ -119,19 +132,35 @@ Handler = Callable[[Call], Answer]
 
 @dataclass(slots=True)
 class Route:
+    """A method and path template with its handler, the names it knows, and the name of what it changes, if anything."""
+
     method: str
     template: str
     handler: Handler
     query: frozenset[str]
     body: frozenset[str]
     write: str | None
+    segments: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.segments = self.template.strip("/").split("/")
 
     @property
     def name(self) -> str:
         return f"{self.method} {self.template}"
 
+    def match(self, path: list[str]) -> dict[str, str] | None:
+        """The parameters in the segments of a path of the same length; None if it is another path."""
+        params: dict[str, str] = {}
+        for segment, actual in zip(self.segments, path, strict=True):
+            if segment[0] == "{":
+                params[segment[1:-1]] = actual
+            elif segment != actual:
+                return None
+        return params
+
     def unknown(self, call: Call) -> list[str]:
-        """The query parameters and (dotted) body members of a call that this endpoint does not know."""
+        """The query parameters and the (dotted) body members of a call that the endpoint does not know."""
         return [*(call.query.keys() - self.query), *_unknown(call.body, self.body, "")]
 
 
@@ -149,35 +178,45 @@ def _unknown(value: Any, known: frozenset[str], prefix: str) -> Iterator[str]:
 
 
 class Router:
-    """Finds the route of a method and path (no slash at its ends); a literal segment wins over a parameter."""
+    """Registers endpoints, and finds the one of a method and path; a literal segment wins over a parameter."""
 
     def __init__(self) -> None:
-        self._by_length: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
+        self._by_length: dict[tuple[str, int], list[Route]] = {}
 
     def add(
         self, method: str, template: str, *, query: str = "", body: str = "", write: str | None = None
     ) -> Callable[[Handler], Handler]:
-        """Register an endpoint; `query` and `body` list the names it knows, `write` names what it changes."""
+        """Register the decorated function as an endpoint.
+
+        Args:
+            method: HTTP method.
+            template: Path, with parameters in braces.
+            query: Names of the query parameters it knows, separated by blanks; others are ignored and counted.
+            body: Names of the body members it knows, dotted where nested.
+            write: Under which name `stats` counts what it changes; None for reading.
+        """
 
         def register(handler: Handler) -> Handler:
-            segments = template.strip("/").split("/")
-            route = Route(method, template, handler, frozenset(query.split()), frozenset(body.split()), write)
-            self._by_length.setdefault((method, len(segments)), []).append((segments, route))
+            self._add(Route(method, template, handler, frozenset(query.split()), frozenset(body.split()), write))
             return handler
 
         return register
 
+    def include(self, other: Router) -> None:
+        """Register the endpoints of another router."""
+        for routes in other._by_length.values():
+            for route in routes:
+                self._add(route)
+
+    def _add(self, route: Route) -> None:
+        self._by_length.setdefault((route.method, len(route.segments)), []).append(route)
+
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route of a path without slashes at its ends, and the path's parameters."""
         given = path.split("/")
         best: tuple[Route, dict[str, str]] | None = None
-        for segments, route in self._by_length.get((method, len(given)), ()):
-            params: dict[str, str] = {}
-            for segment, actual in zip(segments, given, strict=True):
-                if segment[0] == "{":
-                    params[segment[1:-1]] = actual
-                elif segment != actual:
-                    break
-            else:
-                if best is None or len(params) < len(best[1]):
-                    best = route, params
+        for route in self._by_length.get((method, len(given)), ()):
+            params = route.match(given)
+            if params is not None and (best is None or len(params) < len(best[1])):
+                best = route, params
         return best

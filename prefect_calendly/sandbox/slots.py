@@ -1,4 +1,4 @@
-"""When somebody can be booked: schedules minus bookings and calendars, right across clock changes."""
+"""When hosts can be booked: their schedules minus events and busy times, across clock changes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from .model import WEEKDAYS, Event, EventType, Schedule, User
-
-if TYPE_CHECKING:
-    from .world import World
+from prefect_calendly.sandbox.model import WEEKDAYS, EventType, Schedule, User
+from prefect_calendly.sandbox.world import World
 
 Span = tuple[datetime, datetime]
-LONGEST_EVENT = timedelta(hours=24)
 
 
 @dataclass(slots=True)
@@ -147,7 +143,3 @@ def instant(day: date, clock: str, zone: ZoneInfo) -> datetime:
         else:
             low = middle
     return high
-
-
-def busy_events(events: Iterable[Event], start: datetime, end: datetime) -> list[Event]:
-    return [e for e in events if e.start < end and e.end > start]

@@ -1,20 +1,20 @@
-"""The state of the sandbox: everything that exists, its clock, and the few ways it changes."""
+"""Everything that exists in the sandbox's Calendly, and the few ways in which it changes."""
 
 from __future__ import annotations
 
 import base64
-import math
 import random
 import secrets
-import time
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from .model import (
+from prefect_calendly.sandbox.clock import Clock
+from prefect_calendly.sandbox.model import (
+    LONGEST_EVENT,
     Cancellation,
     Connection,
     Event,
@@ -26,92 +26,11 @@ from .model import (
     User,
     Webhook,
 )
-from .slots import LONGEST_EVENT, busy_events
-
-PLANS = ("free", "standard", "teams", "enterprise")
-FASTEST = 1_000_000
+from prefect_calendly.sandbox.options import Options
 
 
-@dataclass(slots=True, frozen=True)
-class Options:
-    """What a sandbox is started with; the command line has the same names."""
-
-    events: int = 300
-    invitees: int | None = None
-    hosts: int = 3
-    upcoming: bool = False
-    seed: int = 1
-    now: str | datetime | None = None
-    clock_speed: float = 1
-    latency_ms: float = 0
-    gateway_rps: float = 10
-    rate_limit_per_minute: int | None = None
-    plan: str = "teams"
-    api_key: str = "sandbox-key"
-    second_key: str = "sandbox-key-2"
-    native_token: str = "sandbox-token"  # noqa: S105 - opens nothing real
-
-    def __post_init__(self) -> None:
-        if self.plan not in PLANS:
-            raise ValueError(f"plan must be one of {', '.join(PLANS)}, not {self.plan!r}")
-        if self.hosts < 1:
-            raise ValueError("hosts must be at least 1: the organisation needs an owner besides Alice")
-        if self.events < 0:
-            raise ValueError("events must not be negative")
-        if self.invitees is not None and self.invitees < self.events:
-            raise ValueError("invitees must be at least the number of events: each has one or more")
-        if self.events == 0 and self.invitees:
-            raise ValueError("invitees without events have nowhere to go")
-        checked_speed(self.clock_speed)
-
-    @property
-    def calendly_limit(self) -> int:
-        """Calendly's requests per user and minute; 0 is off."""
-        if self.rate_limit_per_minute is not None:
-            return self.rate_limit_per_minute
-        return 50 if self.plan == "free" else 500
-
-
-def checked_speed(value: Any) -> float:
-    """How many seconds of the sandbox's clock a real one lasts."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 < value <= FASTEST:
-        raise ValueError(f"the clock's speed must be a number above 0, at most {FASTEST}: 1 is real time")
-    return float(value)
-
-
-class Clock:
-    """The sandbox's time: runs on from where it was set, as fast as it is told, or stands still."""
-
-    def __init__(self, now: datetime | None = None, speed: float = 1) -> None:
-        self.frozen = False
-        self.speed = speed
-        self.set(now or datetime.now(UTC))
-
-    def now(self) -> datetime:
-        if self.frozen:
-            return self._base
-        return self._base + timedelta(seconds=(time.monotonic() - self._since) * self.speed)
-
-    def set(self, now: datetime) -> None:
-        self._base = now.astimezone(UTC)
-        self._since = time.monotonic()
-
-    def freeze(self, frozen: bool) -> None:
-        self.set(self.now())
-        self.frozen = frozen
-
-    def run_at(self, speed: float) -> None:
-        self.set(self.now())
-        self.speed = speed
-
-    def real_seconds_until(self, moment: datetime) -> float | None:
-        """How long that takes as the clock runs now; None if it stands still."""
-        return None if self.frozen else max(0.0, (moment - self.now()).total_seconds() / self.speed)
-
-
-def _nobody_listens(name: str, item: Invitee | EventType) -> None:
-    """A world that is being seeded has no deliveries."""
+def _no_subscriptions(name: str, item: Invitee | EventType) -> None:
+    """Events of a world that is still being seeded are not delivered."""
 
 
 def event_key(event: Event) -> tuple[datetime, str]:
@@ -133,16 +52,16 @@ class World:
     webhooks: dict[str, Webhook] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     bookings: list[Invitee] = field(default_factory=list)
-    # A pending connection turns ACTIVE by itself at its n-th GET, or after so many seconds; None is never.
+    # A pending connection turns ACTIVE at this GET, or after this many seconds; None is never.
     activate_after_gets: int | None = 2
     activate_after_seconds: float | None = None
-    # Signs page tokens: those of another world are foreign.
+    # Signs page tokens, so that a token from before a reset is not accepted.
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(16))
-    # (uuid of a user or an organisation, status or None for both) -> events ascending by start.
+    # (identifier of a user or an organization, status or None for both) -> events, ascending by start.
     by_owner: defaultdict[tuple[str, str | None], list[Event]] = field(default_factory=lambda: defaultdict(list))
     by_email: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    # Who is told of what webhooks deliver: the event's name and whom or what it is about.
-    tell: Callable[[str, Invitee | EventType], None] = _nobody_listens
+    # Called for each webhook event with its name and the invitee or event type it is about.
+    emit: Callable[[str, Invitee | EventType], None] = _no_subscriptions
 
     def uuid(self) -> str:
         """A fresh identifier of Calendly's form: 16 characters of A-Z0-9."""
@@ -154,16 +73,16 @@ class World:
         return [u for u in self.users.values() if u.organization is organization]
 
     def events_between(self, host: User, start: datetime, end: datetime) -> list[Event]:
-        """The host's active events that overlap `[start, end)`, ascending."""
+        """The active events of a host that overlap `[start, end)`, ascending."""
         index = self.by_owner[host.uuid, "active"]
         low = bisect_left(index, (start - LONGEST_EVENT, ""), key=event_key)
         high = bisect_left(index, (end, ""), key=event_key)
-        return busy_events(index[low:high], start, end)
+        return [event for event in index[low:high] if event.end > start]
 
     # Changing
 
     def add_event(self, event: Event, *, bulk: bool = False) -> Event:
-        """File an event with its invitees. `bulk` leaves the indices unsorted until `sort_indices`."""
+        """Add an event with its invitees. `bulk` leaves the indices unsorted until `sort_indices` is called."""
         self.events[event.uuid] = event
         for index in self._indices_of(event, None, event.status):
             if bulk:
@@ -171,7 +90,7 @@ class World:
             else:
                 insort(index, event, key=event_key)
         for invitee in event.invitees:
-            self._file_invitee(invitee, bulk=bulk)
+            self._index_invitee(invitee, bulk=bulk)
         return event
 
     def sort_indices(self) -> None:
@@ -179,17 +98,17 @@ class World:
             index.sort(key=event_key)
 
     def add_invitee(self, invitee: Invitee) -> None:
-        """One more invitee for an event that is already filed."""
+        """Add an invitee to an event that was added before."""
         invitee.event.invitees.append(invitee)
         invitee.event.updated = invitee.created
-        self._file_invitee(invitee)
-        self.tell("invitee.created", invitee)
+        self._index_invitee(invitee)
+        self.emit("invitee.created", invitee)
 
-    def tell_booked(self, event: Event) -> None:
-        """An event that was filed with its invitees was booked by them just now."""
+    def emit_booked(self, event: Event) -> None:
+        """Emit `invitee.created` for the invitees with whom an event was added."""
         for invitee in event.invitees:
             if invitee.cancellation is None:
-                self.tell("invitee.created", invitee)
+                self.emit("invitee.created", invitee)
 
     def cancel(self, event: Event, by: User | Invitee, reason: str | None) -> Cancellation:
         """Cancel an event for all of its invitees."""
@@ -206,38 +125,38 @@ class World:
             invitee.cancellation = cancellation
             invitee.updated = now
         for invitee in leaving:
-            self.tell("invitee.canceled", invitee)
+            self.emit("invitee.canceled", invitee)
         return cancellation
 
-    def leave(self, invitee: Invitee, reason: str | None) -> None:
-        """An invitee cancels: the event goes on if others are left, else it is cancelled."""
+    def cancel_invitee(self, invitee: Invitee, reason: str | None) -> None:
+        """Cancel for one invitee; the event is canceled with its last one."""
         event, now = invitee.event, self.clock.now()
         if event.active_invitees == 1:
             self.cancel(event, invitee, reason)
             return
         invitee.cancellation = Cancellation(invitee.name, reason, "invitee", now)
         invitee.updated = event.updated = now
-        self.tell("invitee.canceled", invitee)
+        self.emit("invitee.canceled", invitee)
 
     def mark_no_show(self, invitee: Invitee) -> NoShow:
         now = self.clock.now()
         item = invitee.no_show = NoShow(self.uuid(), invitee, now)
-        invitee.updated = now  # the event's own time stays: nothing says that Calendly moves it
+        invitee.updated = now  # of the event nothing documents that it is updated
         self.no_shows[item.uuid] = item
-        self.tell("invitee_no_show.created", invitee)
+        self.emit("invitee_no_show.created", invitee)
         return item
 
     def unmark_no_show(self, item: NoShow) -> None:
         item.invitee.no_show = None
         item.invitee.updated = self.clock.now()
         del self.no_shows[item.uuid]
-        self.tell("invitee_no_show.deleted", item.invitee)
+        self.emit("invitee_no_show.deleted", item.invitee)
 
     def _indices_of(self, event: Event, *statuses: str | None) -> Iterable[list[Event]]:
         owners = (event.organization.uuid, *(host.uuid for host in event.hosts))
         return (self.by_owner[owner, status] for owner in owners for status in statuses)
 
-    def _file_invitee(self, invitee: Invitee, *, bulk: bool = False) -> None:
+    def _index_invitee(self, invitee: Invitee, *, bulk: bool = False) -> None:
         self.invitees[invitee.uuid] = invitee
         index = self.by_email[invitee.email.lower()]
         if invitee.event in index:
@@ -249,7 +168,7 @@ class World:
 
 
 def summary(world: World) -> dict[str, Any]:
-    """How much there is of everything."""
+    """Count the records of each kind."""
     statuses = [event.status for event in world.events.values()]
     return {
         "organizations": len(world.organizations),

@@ -144,5 +144,5 @@ def test_a_subscription_that_fails_for_long_is_disabled(api):
     assert (item["state"], item["retry_started_at"]) == ("active", "2025-03-13T00:00:00.000000Z")
     api.sandbox.set_webhook("GGGGGGGGGGGGGGGG", state="disabled")
     assert api.resource("/webhook_subscriptions/GGGGGGGGGGGGGGGG")["state"] == "disabled"
-    with pytest.raises(ValueError, match="active or disabled"):
+    with pytest.raises(ValueError, match="state must be active or disabled"):
         api.sandbox.set_webhook("GGGGGGGGGGGGGGGG", state="tired")

@@ -1,32 +1,34 @@
-"""The gateway's `/connections`: which Calendly account a key may speak for."""
+"""Connections of the gateway: as which Calendly users an API key may act."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import datetime
 
-from . import render
-from .errors import gateway, unprocessable
-from .model import Connection
-from .routing import Answer, Call, Router
-from .seed import ALICE
-from .world import World
+from prefect_calendly.sandbox import render
+from prefect_calendly.sandbox.errors import gateway, unprocessable
+from prefect_calendly.sandbox.model import Connection
+from prefect_calendly.sandbox.routing import Answer, Call, Router
+from prefect_calendly.sandbox.seed import ALICE
+from prefect_calendly.sandbox.world import World
 
 router = Router()
+route = router.add
+
 STATUSES = ("ACTIVE", "PENDING", "FAILED")
 METHODS = ("API_KEY", "BASIC", "JWT", "OAUTH1", "OAUTH2", "MCP")
 
 
-def of_key(world: World, key: str) -> list[Connection]:
-    """The connections of an API key, the oldest first."""
-    settle(world)
+def connections_of(world: World, key: str) -> list[Connection]:
+    """The connections of an API key, oldest first."""
+    activate_due(world)
     mine = (item for item in world.connections.values() if item.key == key)
     return sorted(mine, key=lambda item: (item.created, item.id))
 
 
-def choose(world: World, key: str, wanted: str | None) -> Connection:
-    """The connection a Calendly call goes through: the named one, else the oldest active one."""
-    mine = [item for item in of_key(world, key) if item.app == "calendly"]
+def connection_for(world: World, key: str, wanted: str | None) -> Connection:
+    """The connection that a request to Calendly uses: the one of the header, else the oldest active one."""
+    mine = [item for item in connections_of(world, key) if item.app == "calendly"]
     if wanted is not None:
         for item in mine:
             if item.id == wanted:
@@ -40,8 +42,8 @@ def choose(world: World, key: str, wanted: str | None) -> Connection:
     raise gateway(400, "No active calendly connection found")
 
 
-def settle(world: World) -> None:
-    """Let pending connections turn active whose time has come (see `activate_after_seconds`)."""
+def activate_due(world: World) -> None:
+    """Activate the pending connections that have waited for `activate_after_seconds`."""
     if world.activate_after_seconds is not None:
         now = world.clock.now()
         for item in world.connections.values():
@@ -51,12 +53,12 @@ def settle(world: World) -> None:
 
 
 def activate(world: World, item: Connection, now: datetime) -> None:
-    """The person has logged in (as Alice, unless the control surface said as whom)."""
+    """Activate a connection, as if its user (Alice, unless the control surface has set another) had logged in."""
     item.status, item.updated = "ACTIVE", now
     item.user = item.user or world.users[ALICE]
 
 
-@router.add("GET", "/connections", query="app status method limit")
+@route("GET", "/connections", query="app status method limit")
 def list_connections(call: Call) -> Answer:
     status, method, limit = (call.query.get(name) for name in ("status", "method", "limit"))
     for name, value, known in (("status", status, STATUSES), ("method", method, METHODS)):
@@ -66,13 +68,13 @@ def list_connections(call: Call) -> Answer:
         raise unprocessable((["query", "limit"], "Input should be a positive integer"))
     found = [
         item
-        for item in of_key(call.world, call.key)
+        for item in connections_of(call.world, call.key)
         if call.query.get("app") in (None, item.app) and status in (None, item.status) and method in (None, "OAUTH2")
     ]
     return Answer(200, {"connections": [render.connection(item) for item in found[: int(limit or 0) or None]]})
 
 
-@router.add("POST", "/connections", body="app method", write="connection")
+@route("POST", "/connections", body="app method", write="connection")
 def create_connection(call: Call) -> Answer:
     if not isinstance(call.body, dict):
         raise unprocessable((["body"], "Input should be a valid dictionary"))
@@ -96,17 +98,17 @@ def create_connection(call: Call) -> Answer:
     return Answer(200, {"connection": render.connection(item)})
 
 
-def _mine(call: Call) -> Connection:
-    settle(call.world)
+def _connection(call: Call) -> Connection:
+    activate_due(call.world)
     item = call.world.connections.get(call.params["connection_id"])
     if item is None or item.key != call.key:
         raise gateway(404, "Connection not found")
     return item
 
 
-@router.add("GET", "/connections/{connection_id}")
+@route("GET", "/connections/{connection_id}")
 def get_connection(call: Call) -> Answer:
-    item = _mine(call)
+    item = _connection(call)
     item.gets += 1
     after = call.world.activate_after_gets
     if item.status == "PENDING" and after is not None and item.gets >= after:
@@ -114,7 +116,7 @@ def get_connection(call: Call) -> Answer:
     return Answer(200, {"connection": render.connection(item)})
 
 
-@router.add("DELETE", "/connections/{connection_id}", write="connection_deleted")
+@route("DELETE", "/connections/{connection_id}", write="connection_deleted")
 def delete_connection(call: Call) -> Answer:
-    del call.world.connections[_mine(call).id]
+    del call.world.connections[_connection(call).id]
     return Answer(200, {})

@@ -181,7 +181,7 @@ def test_a_command_that_fails_says_why_in_one_line(command, arguments, words):
 def test_another_server_is_not_taken_for_a_sandbox(command, far_end):
     code, _, err = command("book", "a@example.com", "--url", far_end.url)
     assert (code, err.count("\n")) == (1, 1)
-    assert "no sandbox, or one of another version: HTTP 200" in err
+    assert "not a sandbox, or one of another version: HTTP 200" in err
 
 
 @pytest.mark.parametrize(

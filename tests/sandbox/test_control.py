@@ -11,16 +11,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from prefect_calendly.sandbox import Sandbox
-from prefect_calendly.sandbox.seed import (
-    ALICE,
-    BLOCKED_GUEST_SHARE,
-    BLOCKED_SHARES,
-    CANCELED_SHARE,
-    IDN_SPELLINGS,
-    build,
-)
+from prefect_calendly.sandbox.options import Options
+from prefect_calendly.sandbox.seed import ALICE, build
+from prefect_calendly.sandbox.seed.generated import BLOCKED_GUEST_SHARE, CANCELED_SHARE
+from prefect_calendly.sandbox.seed.seeder import BLOCKED_SHARES, IDN_SPELLINGS
 from prefect_calendly.sandbox.slots import openings_of
-from prefect_calendly.sandbox.world import Options, World
+from prefect_calendly.sandbox.world import World
 from tests.support import until
 
 NOW = "2025-03-14T00:00:00Z"
@@ -247,7 +243,7 @@ def test_an_invitee_moves_an_event_once(api):
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("/events", {"start_time": 5}, "a time is an ISO text"),
+        ("/events", {"start_time": 5}, "a time must be an ISO 8601 string"),
         ("/events", {"starts": "2025-04-01T14:00:00Z"}, "starts"),
         ("/events", {"start_time": "2025-04-01T14:00:00Z", "host": "nobody"}, "nobody"),
         ("/events", {"start_time": "soon"}, "soon"),
@@ -264,22 +260,22 @@ def test_an_invitee_moves_an_event_once(api):
         ("/events/DDDDDDDDDDDDDDDD/reschedule", {"start": "2025-04-01T14:00:00Z"}, "start"),
         ("/events/none/cancel", {}, "no scheduled event 'none'"),
         ("/events/DDDDDDDDDDDDDDDD/cancel", {"invitee": "nobody@example.com"}, "no invitee 'nobody@example.com'"),
-        ("/events/DDDDDDDDDDDDDDDD/cancel", {"by": "chance"}, "invitee or host"),
+        ("/events/DDDDDDDDDDDDDDDD/cancel", {"by": "chance"}, "by must be invitee or host"),
         ("/events/DDDDDDDDDDDDDDDD/cancel", {"by": "host", "invitee": "bob.smith@example.com"}, "for all invitees"),
-        ("/events/DDDDDDDDDDDDDDDD/cancel", {"reason": 5}, "reason must be a text"),
-        ("/events/DDDDDDDDDDDDDDDD/no_show", {"undo": True}, "nobody is marked"),
+        ("/events/DDDDDDDDDDDDDDDD/cancel", {"reason": 5}, "reason must be a string"),
+        ("/events/DDDDDDDDDDDDDDDD/no_show", {"undo": True}, "no invitee is marked"),
         ("/burst", {}, "count"),
-        ("/burst", {"count": 0}, "count must be a whole number"),
+        ("/burst", {"count": 0}, "count must be an integer"),
         ("/burst", {"count": 1, "domains": "blocked.example"}, "domains must be a list"),
         ("/burst", {"count": 1, "hosts": ["nobody"]}, "nobody"),
         ("/deliveries", {"paused": 1}, "paused must be true or false"),
-        ("/deliveries", {"at_once": 0}, "at_once must be a whole number"),
+        ("/deliveries", {"at_once": 0}, "at_once must be an integer"),
         ("/deliveries", {"delay_seconds": -1}, "must not be negative"),
-        ("/deliveries", {"duplicate": 1.5}, "duplicate is a whole number"),
-        ("/deliveries", {"drop": -1}, "drop is a whole number"),
-        ("/deliveries", {"stale": True}, "stale is a whole number"),
+        ("/deliveries", {"duplicate": 1.5}, "duplicate must be an integer"),
+        ("/deliveries", {"drop": -1}, "drop must be an integer"),
+        ("/deliveries", {"stale": True}, "stale must be an integer"),
         ("/deliveries", {"replay": 1}, "nothing to replay"),
-        ("/deliveries", {"replay": 0}, "replay is a whole number"),
+        ("/deliveries", {"replay": 0}, "replay must be an integer"),
         ("/deliveries", {"jitter": 1}, "jitter"),
     ],
 )

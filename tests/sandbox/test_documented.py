@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,14 +229,3 @@ def test_every_time_is_written_with_six_digits_and_z(api):
     found = re.findall(r'"(?:\w+_time|\w+_at)": "([^"]*)"', text)
     assert len(found) > 500
     assert [value for value in found if not TIME.fullmatch(value)] == []
-
-
-def test_the_sandbox_imports_no_other_module_of_the_package():
-    import prefect_calendly.sandbox
-
-    folder = Path(prefect_calendly.sandbox.__file__).parent
-    assert len(list(folder.glob("*.py"))) > 15
-    for module in folder.glob("*.py"):
-        imports = re.findall(r"^\s*(?:from|import)\s+([\w.]+)", module.read_text(), re.MULTILINE)
-        assert not [i for i in imports if i.startswith(("prefect", ".."))], module
-        assert "httpx" not in imports or module.stem in ("app", "deliveries"), "httpx is for what goes out"
