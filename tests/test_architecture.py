@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -37,11 +38,12 @@ def test_the_client_and_what_it_uses_know_no_prefect(module: str) -> None:
             assert within in WITHOUT_PREFECT or f"{within}/__init__" in WITHOUT_PREFECT
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("sandbox/*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("sandbox/**/*.py")), ids=lambda path: path.stem)
 def test_the_sandbox_imports_nothing_of_the_client(path: Path) -> None:
     for name in imports_of(path):
         assert name.split(".")[0] != "prefect"
         assert not name.startswith("prefect_calendly") or name.startswith("prefect_calendly.sandbox")
+        assert name != "httpx" or path.parent.name == "deliveries", "only deliveries go out of the sandbox"
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
@@ -49,6 +51,46 @@ def test_the_library_imports_nothing_of_the_sandbox_nor_prefect_internals(path: 
     for name in imports_of(path):
         assert not name.startswith("prefect_calendly.sandbox")
         assert not name.startswith("prefect._internal")
+
+
+# Modules that still import themselves through others: to be emptied.
+KNOWN_CIRCLES = {"prefect_calendly.credentials"}
+
+
+def modules() -> dict[str, Path]:
+    """The files of the package, the flows and the deployments, by the names of their modules."""
+    found = {}
+    for folder in ("prefect_calendly", "flows", "deployments"):
+        for path in sorted((ROOT / folder).glob("**/*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Our modules, each with those of ours that it imports anywhere: at the top, in a function, or for its types."""
+    files = modules()
+    graph: dict[str, set[str]] = {name: set() for name in files}
+    for name, path in files.items():
+        package = name if path.stem == "__init__" else name.rpartition(".")[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names} & files.keys()
+            elif isinstance(node, ast.ImportFrom):
+                base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+                source = ".".join(part for part in (base, node.module) if part)
+                for alias in node.names:  # a module of a package, or what a module defines
+                    graph[name] |= {next((n for n in (f"{source}.{alias.name}", source) if n in files), name)} - {name}
+    return graph
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {name: found - KNOWN_CIRCLES for name, found in import_graph().items() if name not in KNOWN_CIRCLES}
+    assert sum(map(len, graph.values())) > len(graph)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" is imported by ".join(error.args[1]))
 
 
 def test_prefect_finds_the_collection_and_type_checkers_the_types() -> None:

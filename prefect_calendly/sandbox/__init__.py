@@ -1,74 +1,94 @@
-"""A sandbox gateway: a real HTTP server that behaves as the Maton gateway and Calendly do.
+"""A sandbox gateway: a real HTTP server that behaves like the Maton gateway with Calendly behind it.
 
-Run it with `python -m prefect_calendly.sandbox` (`--help` lists the options), inside a test with
-`with Sandbox(...) as sandbox:` or through the fixture of `prefect_calendly.sandbox.pytest`. It serves
+Start it with `python -m prefect_calendly.sandbox` (`--help` lists the options), in a test with
+`with Sandbox(...) as sandbox:`, or with the fixture of `prefect_calendly.sandbox.pytest`. It serves
 
 - `/calendly/...`     Calendly through the gateway (`Authorization: Bearer <api key>`, `Maton-Connection`),
 - `/connections...`   the gateway's connections,
-- `/native/...`       Calendly itself (`Bearer <native token>`), with none of the gateway's rules,
-- `/_sandbox/...`     the control surface, below. JSON in, JSON out; a mistake answers 400 `{"error": ...}`,
+- `/native/...`       Calendly itself (`Bearer <native token>`), without the gateway's rules,
+- `/_sandbox/...`     the control surface, which is described below,
 
-and delivers webhooks: signed POSTs to the subscriptions that match what happens (`/deliveries`, below).
-`python -m prefect_calendly.sandbox book EMAIL` lets something happen; so do `cancel`, `move` and `no-show`.
+and delivers webhooks: signed POSTs to the subscriptions. `python -m prefect_calendly.sandbox book EMAIL` makes an
+invitee book in a running sandbox; `cancel`, `move` and `no-show` do what they say.
 
-Control surface (users by URI, identifier or address; event types and organisations by URI or identifier):
+## Control surface
 
-    GET    /stats            {requests, by_route, by_status, max_in_flight, unknown_parameters, writes, faults,
-                             since, seconds}: when the first request came, in seconds since 1970, and how many
-                             passed until the last answer, both in real time
-    POST   /stats/reset      all of them to zero
-    POST   /reset            the seeded world, no faults, zero stats; body: other options, until the next reset
+JSON in, JSON out; a mistake is answered with 400 `{"error": ...}`. Users are named by identifier, URI or email
+address, event types and organizations by identifier or URI. Times are ISO 8601, UTC unless they have an offset.
+
+    GET    /stats            requests, by_route, by_status, max_in_flight, unknown_parameters, writes, faults;
+                             since: when the first request arrived, in seconds since 1970;
+                             seconds: from then to the last answer, in real time
+    POST   /stats/reset      set all of them to zero
+    POST   /reset            back to the seeded world, without faults and deliveries, all figures at zero;
+                             body: options that differ until the next reset
     GET    /state[?full=1]   counts, canceled_by_api, bookings, webhook_subscription_list, connection_list;
-                             full: `events`, {identifier: status}, at most 10,000
-    GET    /clock            {now, frozen, speed};  POST: any of {now, advance_seconds, frozen, speed (1)}
-    POST   /faults           one fault or a list (below);  DELETE: none any longer;  GET: which there are
-    POST   /events           start_time (default: the first free slot from tomorrow on), host or hosts,
-                             event_type, duration_minutes, name, status, guests [email], invitees [{email,
-                             name, status, timezone, questions_and_answers, uuid}], location {kind, location},
-                             created_at, cancellation_reason, uuid -> {uri, invitees: [uri]}
-    POST   /burst            count (required), domains [name] and hosts (by turns), start_time: so many bookings
-                             of one invitee each -> {invitees: [uri]}
-    POST   /events/{uuid}/cancel       by (invitee, or host), invitee (one, by address), reason -> {uri, status}
-    POST   /events/{uuid}/reschedule   start_time (default: a free slot): its invitees move it -> as /events
-    POST   /events/{uuid}/no_show      invitee (one, by address), undo -> {uri, no_shows: [uri]}
+                             full: also events, {identifier: status}, at most 10,000
+    GET    /clock            now, frozen, speed
+    POST   /clock            now, advance_seconds, frozen, speed (1: real time)
+    GET    /faults           the faults
+    POST   /faults           one fault or a list of them, see below
+    DELETE /faults           remove them
+    POST   /events           start_time (default: the first free slot from tomorrow on), host or hosts, event_type,
+                             duration_minutes, name, status, guests [email], invitees [{email, name, status,
+                             timezone, questions_and_answers, uuid}], location {kind, location, additional_info},
+                             created_at, cancellation_reason, uuid -> uri, invitees [uri]
+    POST   /burst            count (required), domains [name] and hosts (both alternating), start_time: this many
+                             events of one invitee each -> invitees [uri]
+    POST   /events/{uuid}/cancel       by (invitee, or host), invitee (email: only this one), reason -> uri, status
+    POST   /events/{uuid}/reschedule   start_time (default: a free slot) -> as /events
+    POST   /events/{uuid}/no_show      invitee (email: only this one), undo -> uri, no_shows [uri]
     POST   /event_types      name (required), hosts, duration, kind, pooling, limit, locations, active, team,
-                             questions [{name, type, required}], slug, uuid -> {uri}
+                             questions [{name, type, required}], slug, uuid -> uri
     POST   /users            name (required), email, timezone, role, organization, rules, uuid
-                             -> {uri, organization_membership, availability_schedule, event_type}
-    POST   /busy_times       start_time, end_time (required), user, type (external)
-    POST   /webhook_subscriptions/{uuid}   {state, retry_started_at}
-    GET    /deliveries[?limit=100][&wait=seconds]   counts, settings and the newest deliveries; with `wait`, once
-                             none is pending, or after so many real seconds
-    POST   /deliveries       any of paused, at_once (20), delay_seconds (0) and, for the next so many (a whole
-                             number) or a share of all (0.1; 0 is none): duplicate, reorder, drop, bad_signature,
-                             stale; replay (the last so many, or an id as text) -> as GET
-    POST   /connections/{connection_id}    {status, user}: the person logs in, or the grant is lost
-    POST   /connections      {activate_after_gets (2), activate_after_seconds (null)} of pending connections
+                             -> uri, organization_membership, availability_schedule, event_type
+    POST   /busy_times       start_time, end_time (both required), user, type (external)
+    POST   /webhook_subscriptions/{uuid}   state, retry_started_at
+    GET    /deliveries[?limit=100][&wait=seconds]   counts, settings and the newest deliveries; with wait, as soon as
+                             none is pending, or after this many real seconds
+    POST   /deliveries       paused, at_once (20), delay_seconds (0); duplicate, reorder, drop, bad_signature, stale,
+                             each the number of deliveries that it hits, from the next on (an integer), or a share of
+                             all (a fraction such as 0.1); replay (an integer: the last ones; a string: the id of one)
+    POST   /connections/{connection_id}    status, user: the user logs in, or withdraws the permission
+    POST   /connections      activate_after_gets (2) and activate_after_seconds (null: never) of pending connections
+
+## Faults
 
 A fault is `{"kind": ...}` with any of `method`, `route` (a template such as `/scheduled_events/{uuid}`), `path`
-(exact), `times` (1; null: for ever), `skip` (so many matching requests pass first), `every` (each n-th):
+(exact), `times` (1; null: always), `skip` (how many matching requests pass first), `every` (only each n-th), and what
+its kind takes:
 
     latency (seconds) · unauthorized_gateway, unauthorized_calendly, permission_denied, plan, already_exists
     (message) · insufficient_scope (required_scopes) · not_found · bad_request_without_details ·
-    external_calendar · rate_limited (retry_after, reset, shape maton or calendly) · server_error · html_502 ·
+    external_calendar · rate_limited (retry_after, reset, shape: maton or calendly) · server_error · html_502 ·
     unavailable (retry_after) · redirect (location) · cancellation_reason_quirk · drop_before · drop_after ·
     error_after · reset · truncated_body · malformed_json · wrong_content_type · missing_member (member, item) ·
     extra_member (member, value, item) · enum_value (member, value, item)
 
-Deliveries: `invitee.created`, `invitee.canceled`, `invitee_no_show.created`, `invitee_no_show.deleted`, and
-`event_type.created` of the control surface. They go out at once, apart from the answer to whoever caused them, at
-most `at_once` per subscription at a time, to https URLs and to http ones of this machine, but never to the names set
-aside for examples (example.com, .example, .invalid). What is not answered 2xx within 10 s is repeated after 30 s, 60
-s and so on up to every 2 h of the sandbox's clock, for 24 h and not past 24 h after the event; meanwhile
-`retry_started_at` is set. 24 h without a success disable the subscription. A signature (`signing_key`) carries the
-real time, which is the receiver's. On demand: `duplicate` sends twice; `reorder` holds back behind later ones, at
-most half a second; `drop` loses for good; `delay_seconds` are the sandbox's clock's; `bad_signature` and `stale` (ten
-minutes old) spoil attempts, which are then repeated as others; `replay` sends the old bytes with the old signature,
-once, and changes nothing about the subscription.
+`drop_before` and `reset` close the connection before the request has an effect; `drop_after`, `error_after`,
+`truncated_body`, `malformed_json` and `wrong_content_type` spoil the answer after it.
 
-Nothing here imports the rest of the package: client and sandbox meet over HTTP only.
+## Webhook deliveries
+
+Events are `invitee.created`, `invitee.canceled`, `invitee_no_show.created`, `invitee_no_show.deleted` and, for event
+types that the control surface adds, `event_type.created`. Deliveries go out at once, but never delay the request that
+causes them, at most `at_once` per subscription at a time. URLs may be https, or http on this machine; nothing is sent
+to domains that are reserved for examples (example.com, .example, .invalid).
+
+A delivery that is not answered with 2xx within 10 s is repeated after 30 s, 60 s and so on up to every 2 h, for 24 h;
+one about a booking or a cancellation not longer than 24 h after the event's end. These times are of the sandbox's
+clock. Meanwhile `retry_started_at` is set. After 24 h without a success the subscription is disabled. Signatures
+(`signing_key`) carry the real time, as the receiver's clock is real.
+
+On request, `duplicate` sends a delivery twice; `reorder` lets later ones overtake it, for at most half a second;
+`drop` never sends it; `delay_seconds` are of the sandbox's clock; `bad_signature` and `stale` (ten minutes old) spoil
+one attempt; `replay` sends a finished delivery again, once, with the same bytes and signature, and without effect on
+the subscription.
+
+The sandbox imports nothing else of the package: client and sandbox meet over HTTP only.
 """
 
 from prefect_calendly.sandbox.sandbox import Sandbox
+from prefect_calendly.sandbox.sandbox_control import SandboxControl
 
-__all__ = ["Sandbox"]
+__all__ = ["Sandbox", "SandboxControl"]

@@ -1,4 +1,4 @@
-"""Booking a slot: everything Calendly checks, and the invitee and event that come of it."""
+"""Booking a slot: all that Calendly checks, and the invitee and event that are made."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from prefect_calendly.sandbox.slots import Slot, available
 
 JSON = dict[str, Any]
 MOST_GUESTS = 10
-# The kinds whose text the booker brings along.
-BOOKER_SAYS = ("physical", "outbound_call", "ask_invitee", "custom")
+# The kinds of locations for which the request gives the text.
+TEXT_REQUIRED = ("physical", "outbound_call", "ask_invitee", "custom")
 _KIND_OF_TYPE = {name: kind for kind, name in EVENT_LOCATION.items()}
 
 
 def official_body(event_type: EventType, flat: JSON) -> JSON:
-    """The body of `POST /invitees` that a body of the order's route means."""
+    """Turn the flat body of the specification's route into the body of `POST /invitees`."""
     personal = ("email", "name", "first_name", "last_name", "timezone", "text_reminder_number")
     body = {name: value for name, value in flat.items() if name not in personal}
     body["invitee"] = {name: flat[name] for name in personal if name in flat}
@@ -42,6 +42,7 @@ def official_body(event_type: EventType, flat: JSON) -> JSON:
 
 
 def book(call: Call, event_type: EventType, body: JSON) -> Invitee:
+    """Book by the body of `POST /invitees`, or refuse as Calendly does."""
     if call.caller.organization.plan == "basic":
         raise denied(
             "The Scheduling API is only available on paid Calendly plans. Upgrade your plan to access this feature."
@@ -136,7 +137,7 @@ def _location(event_type: EventType, value: Any) -> Location | None:
         message="Specified location kind is not configured for this event type.",
     )
     if event_type.pooling == "round_robin" or not event_type.locations:
-        # The host is not known yet, so neither is the place.
+        # The host is not known yet, and neither is the location.
         if value is not None:
             raise refusal
         return None
@@ -150,7 +151,7 @@ def _location(event_type: EventType, value: Any) -> Location | None:
     offered = [item for item in event_type.locations if item["kind"] == kind]
     if not offered:
         raise refusal
-    if kind in BOOKER_SAYS:
+    if kind in TEXT_REQUIRED:
         if not text:
             raise invalid(("location.location", MISSING))
         if not isinstance(text, str):
@@ -163,7 +164,7 @@ def _location(event_type: EventType, value: Any) -> Location | None:
 
 
 def _answers(questions: list[Question], value: Any) -> tuple[tuple[str, str, int], ...]:
-    """The answers, each to a question of the event type named by its exact text; required ones all there."""
+    """The answers: each names its question by the exact text, and all required questions are answered."""
     if value is None:
         value = []
     if not isinstance(value, list):
@@ -181,8 +182,8 @@ def _answers(questions: list[Question], value: Any) -> tuple[tuple[str, str, int
         if question is None:
             raise invalid((f"{path}.question", "invalid"))
         answer, position = item["answer"], item["position"]
-        chosen_freely = question.include_other or question.type != "single_select"
-        if not isinstance(answer, str) or not (chosen_freely or answer in question.choices):
+        free_text = question.include_other or question.type != "single_select"
+        if not isinstance(answer, str) or not (free_text or answer in question.choices):
             raise invalid((f"{path}.answer", "invalid"))
         if not isinstance(position, int) or isinstance(position, bool):
             raise invalid((f"{path}.position", "invalid"))
@@ -202,7 +203,7 @@ def _slot(call: Call, event_type: EventType, start: datetime) -> Slot:
 
 
 def _event(call: Call, event_type: EventType, slot: Slot, location: Location | None, now: datetime) -> Event:
-    """The event to join: that of a group that meets then, or a new one."""
+    """The event of the booking: the group event at that time if there is one, or a new one."""
     world = call.world
     hosts = slot.hosts
     if event_type.kind == "group":
@@ -220,6 +221,6 @@ def _event(call: Call, event_type: EventType, slot: Slot, location: Location | N
 
 
 def _load(call: Call, host: User, now: datetime) -> tuple[int, str]:
-    """Round robin gives the booking to whoever has the fewest ahead."""
+    """What round robin goes by: the host with the fewest events ahead is booked."""
     ahead = call.world.events_between(host, now, now + timedelta(days=60))
     return len(ahead), host.uuid

@@ -1,4 +1,4 @@
-"""The refusals of Calendly and of the gateway, each with the exact words it has on the wire."""
+"""How Calendly and the gateway refuse requests, with their exact statuses, members and texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """An answer that ends the handling of a request: a status and a JSON body."""
+    """An answer that ends the handling of a request; `body` is JSON, or text as it is sent."""
 
     def __init__(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
         super().__init__(status, body)
@@ -16,12 +16,12 @@ class Refusal(Exception):
 
 
 def calendly(status: int, title: str, message: str, **more: Any) -> Refusal:
-    """Calendly's own shape: `title` and `message`."""
+    """An error as Calendly writes it: `title` and `message`."""
     return Refusal(status, {"title": title, "message": message, **more})
 
 
 def gateway(status: int, message: str) -> Refusal:
-    """The shape of the gateway's routes."""
+    """An error as the gateway's routes write it."""
     return Refusal(status, {"message": message})
 
 
@@ -32,7 +32,7 @@ NOT_IN_ORGANIZATION = "This user is not in your organization"
 
 
 def invalid(*details: tuple[str, str] | tuple[str, str, str], message: str = INVALID) -> Refusal:
-    """400 Invalid Argument; each detail is (parameter, message[, code])."""
+    """400 Invalid Argument; a detail is (parameter, message) or (parameter, message, code)."""
     keys = ("parameter", "message", "code")
     return calendly(400, "Invalid Argument", message, details=[dict(zip(keys, d, strict=False)) for d in details])
 
@@ -62,14 +62,15 @@ def server_error() -> Refusal:
 
 
 def bad_key(message: str = "Invalid or missing API key") -> Refusal:
-    """The shape of the gateway's key check."""
+    """401 as the gateway's authentication writes it."""
     return Refusal(401, {"error": {"message": message}})
 
 
 def unknown_route() -> Refusal:
-    """The shape of the gateway's web framework."""
+    """404 as the gateway's web framework writes it."""
     return Refusal(404, {"detail": "Not Found"})
 
 
 def unprocessable(*problems: tuple[list[str | int], str]) -> Refusal:
+    """422 as the gateway's web framework writes it; a problem is (location, message)."""
     return Refusal(422, {"detail": [{"loc": loc, "msg": msg} for loc, msg in problems]})

@@ -1,4 +1,4 @@
-"""Faults on demand: what can go wrong between a client, the gateway and Calendly, as it looks on the wire."""
+"""Faults on request: what can go wrong between a client, the gateway and Calendly."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from prefect_calendly.sandbox.routing import Answer
 
 JSON = dict[str, Any]
 
-# Answered instead of the real thing: nothing takes effect. The first ones happen before the gateway has looked
-# at the request, the others in its and Calendly's name once key, connection and limits were in order.
+# Answered instead of the endpoint, so that the request has no effect: those `ON_ARRIVAL` before the gateway has checked
+# anything, the others after key, connection and limits.
 ON_ARRIVAL = (
     "unauthorized_gateway",
     "rate_limited",
@@ -36,9 +36,9 @@ BEFORE = (
     "server_error",
     "cancellation_reason_quirk",
 )
-# The request takes effect; its answer is lost, broken or replaced.
+# The request has its effect, but its answer is lost, broken or replaced.
 AFTER = ("drop_after", "error_after", "truncated_body", "malformed_json", "wrong_content_type")
-# The request takes effect; its answer is changed. These add up with each other and with the rest.
+# The request has its effect, and its answer is late or changed. These combine with each other and with the others.
 TWEAKS = ("latency", "missing_member", "extra_member", "enum_value")
 KINDS = (*BEFORE, *AFTER, *TWEAKS)
 _FIELDS = ("kind", "method", "route", "path", "times", "skip", "every")
@@ -47,6 +47,8 @@ _REQUIRED = {"missing_member": ("member",), "enum_value": ("member", "value"), "
 
 @dataclass(slots=True)
 class Fault:
+    """One fault: its kind, which requests it hits, how often, and the options of its kind."""
+
     kind: str
     method: str | None = None
     route: str | None = None
@@ -59,19 +61,20 @@ class Fault:
 
     @classmethod
     def parse(cls, value: Any) -> Fault:
+        """Read a fault as the control surface takes it; raise ValueError if it is none."""
         if not isinstance(value, dict) or value.get("kind") not in KINDS:
-            raise ValueError(f"a fault needs a kind, one of {', '.join(KINDS)}")
+            raise ValueError(f"a fault must have a kind, one of {', '.join(KINDS)}")
         options = {name: option for name, option in value.items() if name not in _FIELDS}
         for name in _REQUIRED.get(value["kind"], ()):
             if name not in options:
-                raise ValueError(f"a {value['kind']} fault needs {name!r}")
+                raise ValueError(f"a {value['kind']} fault must have {name!r}")
         fault = cls(**{name: value[name] for name in _FIELDS if name in value}, options=options)
         if fault.every < 1 or fault.skip < 0 or (fault.times is not None and fault.times < 1):
-            raise ValueError("times and every are at least 1, skip at least 0")
+            raise ValueError("times and every must be at least 1, skip at least 0")
         return fault
 
     def fires(self, method: str, template: str, path: str, body: Any) -> bool:
-        """Whether it hits this request; counts the request if it matches."""
+        """Whether it hits this request; matching requests are counted."""
         if self.times == 0 or self.method not in (None, method):
             return False
         if self.route is not None and _shape(self.route) != _shape(template):
@@ -95,7 +98,7 @@ def _shape(template: str) -> str:
 
 
 def pick(faults: list[Fault], method: str, template: str, path: str, body: Any) -> list[Fault]:
-    """The faults that hit a request: every tweak, and at most one of the others."""
+    """The faults that hit a request: all tweaks, and at most one of the others."""
     hits: list[Fault] = []
     decided = False
     for fault in faults:
@@ -107,14 +110,14 @@ def pick(faults: list[Fault], method: str, template: str, path: str, body: Any) 
 
 
 def refusal(fault: Fault) -> Refusal:
-    """What a fault answers instead of the real thing; nothing where it ends the connection."""
+    """What a fault answers instead of the endpoint; status 0 where it closes the connection."""
     options = fault.options
-    words = {name: value for name, value in options.items() if name == "message"}
+    message = {name: value for name, value in options.items() if name == "message"}
     match fault.kind:
         case "unauthorized_gateway":
-            return errors.bad_key(**words)
+            return errors.bad_key(**message)
         case "unauthorized_calendly":
-            return errors.unauthenticated(**words)
+            return errors.unauthenticated(**message)
         case "insufficient_scope":
             return errors.calendly(
                 403,
@@ -123,13 +126,13 @@ def refusal(fault: Fault) -> Refusal:
                 required_scopes=options.get("required_scopes", ["scheduled_events:read"]),
             )
         case "permission_denied":
-            return errors.denied(**words)
+            return errors.denied(**message)
         case "plan":
             return errors.denied(options.get("message", "Please upgrade your Calendly account to Standard"))
         case "not_found":
             return errors.not_found()
         case "already_exists":
-            return errors.already_exists(**words)
+            return errors.already_exists(**message)
         case "bad_request_without_details" | "cancellation_reason_quirk":
             return errors.calendly(400, "Invalid Argument", errors.INVALID)
         case "external_calendar":
@@ -168,10 +171,10 @@ def _rate_limited(options: JSON) -> Refusal:
 
 
 def tweak(fault: Fault, answer: Answer) -> None:
-    """Take a member out of the answer's resource or items, put one in, or give one another value.
+    """Remove a member from the resource or the items of an answer, add one, or change its value.
 
-    `member` may be dotted; `item` picks the n-th item of a collection (from 0), all of them without it. A member
-    of the envelope, such as `pagination.next_page_token`, is meant if there is one of that name.
+    `member` may be dotted. `item` is the index of the item in a collection; without it, all items change. If the body
+    itself has the member, as with `pagination.next_page_token`, that one changes.
     """
     if fault.kind == "latency" or not isinstance(answer.body, dict):
         return

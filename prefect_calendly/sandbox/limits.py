@@ -1,4 +1,4 @@
-"""The limits of the gateway and of Calendly. They run on real time, not on the sandbox's clock."""
+"""The rate limits of the gateway and of Calendly. They go by real time, not by the sandbox's clock."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from collections import deque
 from prefect_calendly.sandbox.errors import Refusal, calendly, gateway
 from prefect_calendly.sandbox.options import Options
 
-# Calendly's limits on bookings per user: so many within so many seconds.
+# Calendly's limits on bookings per user, as (bookings, seconds).
 BOOKINGS = ((10, 60), (50, 3600), (100, 86400))
 BOOKINGS_ENTERPRISE = ((500, 60),)
 WINDOW = 60
 
 
 class Limits:
+    """Counts requests and bookings, and refuses those that exceed a limit."""
+
     def __init__(self, options: Options) -> None:
         self._rps = options.gateway_rps
         self._per_minute = options.calendly_limit
@@ -25,7 +27,7 @@ class Limits:
         self._booked: dict[str, deque[float]] = {}
 
     def gateway(self, key: str) -> None:
-        """A bucket of `gateway_rps` tokens per key, filled at that rate."""
+        """Count a request of an API key: a bucket of `gateway_rps` tokens, filled at that rate."""
         if not self._rps:
             return
         now, capacity = time.monotonic(), max(1.0, self._rps)
@@ -37,7 +39,7 @@ class Limits:
         self._tokens[key] = tokens - 1, now
 
     def calendly(self, user: str) -> dict[str, str]:
-        """Count a request into the user's minute; the headers for the answer, if any."""
+        """Count a request of a user; return the headers for the answer, none if the limit is off."""
         if not self._per_minute:
             return {}
         now = time.monotonic()
@@ -51,7 +53,7 @@ class Limits:
         return headers
 
     def booking(self, user: str) -> None:
-        """Count an attempt to book; off together with the limit per minute."""
+        """Count a booking, refused or not, of a user; off together with the limit per minute."""
         if not self._per_minute:
             return
         now = time.monotonic()
@@ -69,7 +71,7 @@ def _headers(limit: int, remaining: int, reset: float) -> dict[str, str]:
     return {
         "x-ratelimit-limit": str(limit),
         "x-ratelimit-remaining": str(max(0, remaining)),
-        # Seconds to wait, in whole seconds, never too few.
+        # Rounded up, so that nobody comes back too early.
         "x-ratelimit-reset": str(max(1, math.ceil(reset))),
     }
 

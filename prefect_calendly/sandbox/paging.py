@@ -1,6 +1,6 @@
-"""Keyset paging: a page begins after (or ends before) a key, so that changes in between move nothing.
+"""Keyset paging: a page begins after a key, or ends before one, so that changes between pages shift nothing.
 
-A token is opaque and signed. It binds the caller, the path, the filters, `count` and the direction, and it expires.
+A page token is opaque, signed and expires. It is bound to the caller, path, filters and `count` it was issued for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PAGING = "count page_token"
 
 
 class _Reversed:
-    """Turns the order of a value round: a key with one inside sorts descending there."""
+    """Reverses the order of a value: keys that contain one are sorted descending by it."""
 
     __slots__ = ("value",)
 
@@ -52,9 +52,9 @@ def page(
     descending: bool = False,
     wrap: Callable[[Key], Any] = lambda key: key,
 ) -> Answer:
-    """One page of `rows`, which ascend by `wrap(key(row))`; `descending` reads them from the end.
+    """One page of `rows`, which are sorted by `wrap(key(row))`; `descending` reads them from the end.
 
-    `key` is unique and made of JSON values, for it travels in the tokens.
+    Keys must be unique and consist of JSON values, because page tokens contain them.
     """
     count, backwards, start = _start(call)
 
@@ -104,7 +104,7 @@ def sorted_page(
     uuid: Callable[[T], str],
     render: Callable[[T], Any],
 ) -> Answer:
-    """One page of a short listing, sorted here by any fields in any directions."""
+    """One page of a short listing, which is sorted here by any fields in any directions."""
 
     def key(row: T) -> Key:
         return [*(value(row, name) for name, _ in order), uuid(row)]
@@ -117,7 +117,7 @@ def sorted_page(
 
 
 def _start(call: Call) -> tuple[int, bool, Key | None]:
-    """The page asked for: count, whether backwards, and the key to begin at (None for the first page)."""
+    """The requested page: its count, whether it is read backwards, and the key where it begins (None: at the start)."""
     text = call.query.get("count")
     if text is not None and not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 100):
         raise invalid(("count", "invalid"))
@@ -140,7 +140,7 @@ def _start(call: Call) -> tuple[int, bool, Key | None]:
 
 
 def _scope(call: Call) -> str:
-    """What a token is bound to besides its own content."""
+    """What a token is bound to in addition to its own content."""
     filters = sorted((k, v) for k, v in call.query.items() if k not in ("count", "page_token"))
     scope = [call.caller.uuid, call.route.template, sorted(call.params.items()), filters]
     return json.dumps(scope)

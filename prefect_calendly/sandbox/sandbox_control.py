@@ -38,7 +38,7 @@ class SandboxControl:
         """Return the figures of what was requested since the start, the last `reset` or the last `reset_stats`.
 
         Returns:
-            `requests`, `by_route`, `by_status`, `max_in_flight`, `unknown_parameters`, `writes`, `faults`; `since`, when
+            `requests`, `by_route`, `by_status`, `max_in_flight`, `unknown_parameters`, `writes`, `faults`; `since` when
             the first one arrived, in seconds since 1970; `seconds` from then to the last answer, in real time.
 
         Example:

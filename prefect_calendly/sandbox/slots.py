@@ -16,16 +16,18 @@ Span = tuple[datetime, datetime]
 
 @dataclass(slots=True)
 class Slot:
+    """A start at which an event type can be booked, and the hosts who could take it."""
+
     start: datetime
     invitees_remaining: int
     hosts: tuple[User, ...]
 
 
 def available(world: World, event_type: EventType, start: datetime, end: datetime) -> list[Slot]:
-    """The open slots of an event type that start in `[start, end)` and in the future, ascending.
+    """The open slots of an event type that start within `[start, end)` and in the future, ascending.
 
-    One host's slots step by the duration from the start of each opening of the schedule. Round robin is the
-    union over the hosts, collective runs on the intersection of their openings.
+    The slots of a host follow each other by the duration, from the start of each opening in the schedule. Round robin
+    has the union of its hosts' slots; a collective type has the slots within the intersection of their openings.
     """
     if not event_type.active:
         return []
@@ -57,7 +59,7 @@ def _steps(
 ) -> Iterator[tuple[datetime, int]]:
     length = timedelta(minutes=event_type.duration)
     events = {e for host in team for e in world.events_between(host, start, end + length)}
-    # A group event does not take its own slot away until it is full.
+    # A group event leaves its own slot open until it is full.
     sessions = {e for e in events if event_type.kind == "group" and e.event_type is event_type}
     own = {e.start: e for e in sessions}
     mine = _Busy((e.start, e.end) for e in sessions)
@@ -66,7 +68,7 @@ def _steps(
     )
     for opens, closes in spans:
         moment = opens
-        if moment < start:  # skip whole steps, so that the grid stays that of the opening
+        if moment < start:  # skip whole steps, to stay on the grid that begins with the opening
             moment += length * -(-(start - moment) // length)
         while moment + length <= closes and moment < end:
             if not others.overlaps(moment, moment + length):
@@ -80,7 +82,7 @@ def _steps(
 
 
 class _Busy:
-    """Busy spans merged into disjoint ones, so that an overlap is one binary search."""
+    """Busy spans, merged into disjoint ones so that one binary search finds an overlap."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
         self.starts: list[datetime] = []
@@ -103,7 +105,7 @@ def _intersection(left: list[Span], right: list[Span]) -> list[Span]:
 
 
 def openings_of(schedule: Schedule, start: datetime, end: datetime) -> list[Span]:
-    """The openings of a schedule that touch `[start, end)`, as UTC spans, ascending."""
+    """The openings of a schedule that overlap `[start, end)`, as UTC spans, ascending."""
     zone = ZoneInfo(schedule.timezone)
     weekly: dict[str, list[tuple[str, str]]] = {}
     dated: dict[str, list[tuple[str, str]]] = {}
@@ -123,9 +125,9 @@ def openings_of(schedule: Schedule, start: datetime, end: datetime) -> list[Span
 
 
 def instant(day: date, clock: str, zone: ZoneInfo) -> datetime:
-    """The UTC instant of a local clock time.
+    """The UTC instant of a local time such as "09:00".
 
-    A time that the clocks jump over is the instant of the jump; one that comes twice is its first occurrence.
+    A local time that a clock change skips is the instant of the change; one that occurs twice is its first occurrence.
     """
     if clock == "24:00":
         day, clock = day + timedelta(days=1), "00:00"
@@ -133,7 +135,7 @@ def instant(day: date, clock: str, zone: ZoneInfo) -> datetime:
     before = local.replace(tzinfo=zone).astimezone(UTC)
     if before.astimezone(zone).replace(tzinfo=None) == local:
         return before
-    # In the gap: fold 1 reads it with the offset after the jump, so the jump lies between the two readings.
+    # The time is skipped. Fold 1 reads it with the offset after the change, so the change lies between both readings.
     low, high = local.replace(tzinfo=zone, fold=1).astimezone(UTC), before
     offset = high.astimezone(zone).utcoffset()
     while high - low > timedelta(seconds=1):

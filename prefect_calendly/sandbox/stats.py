@@ -1,4 +1,4 @@
-"""Counting what was asked of the sandbox; calls of the control surface do not count."""
+"""Figures of the requests to the sandbox; calls of the control surface do not count."""
 
 from __future__ import annotations
 

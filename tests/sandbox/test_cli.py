@@ -165,11 +165,11 @@ def test_booking_moving_missing_and_cancelling(api, command):
         (["cancel", "a b/ü"], "no scheduled event 'ü'"),
         (["book", "a@example.com", "--start", "soon"], "soon"),
         (["book", "a@example.com", "--host", "nobody"], "no user 'nobody'"),
-        (["book", "a@example.com", "--url", "http://127.0.0.1:9"], "no sandbox answers at http://127.0.0.1:9"),
-        (["book", "a@example.com", "--url", "127.0.0.1:9"], "'127.0.0.1:9' is no URL of a sandbox"),
-        (["book", "a@example.com", "--url", "file:///etc"], "is no URL of a sandbox"),
-        (["book", "a@example.com", "--url", "http://["], "'http://[' is no URL of a sandbox"),
-        (["book", "a@example.com", "--url", ""], "Name it with --url or in CALENDLY_SANDBOX_URL"),
+        (["book", "a@example.com", "--url", "http://127.0.0.1:9"], "no sandbox is running at http://127.0.0.1:9"),
+        (["book", "a@example.com", "--url", "127.0.0.1:9"], "'127.0.0.1:9' is not the URL of a sandbox"),
+        (["book", "a@example.com", "--url", "file:///etc"], "is not the URL of a sandbox"),
+        (["book", "a@example.com", "--url", "http://["], "'http://[' is not the URL of a sandbox"),
+        (["book", "a@example.com", "--url", ""], "no sandbox given: use --url or set CALENDLY_SANDBOX_URL"),
     ],
 )
 def test_a_command_that_fails_says_why_in_one_line(command, arguments, words):
@@ -187,10 +187,10 @@ def test_another_server_is_not_taken_for_a_sandbox(command, far_end):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["book", "nobody"], "'nobody' is no e-mail address"),
+        (["book", "nobody"], "'nobody' is not an email address"),
         (["book"], "email"),
-        (["cancel", ""], "name a scheduled event by its identifier or URI"),
-        (["bok", "a@example.com"], "no command 'bok'; there are book, cancel, move, no-show"),
+        (["cancel", ""], "give the identifier or URI of a scheduled event"),
+        (["bok", "a@example.com"], "unknown command 'bok'; the commands are book, cancel, move, no-show"),
     ],
 )
 def test_a_command_that_is_misspelt_is_explained(command, arguments, words, capsys):

@@ -18,7 +18,7 @@ BLOCKED_GUEST_SHARE = 2
 
 
 def add_generated_events(seeder: Seeder, acme: Company, taken: set[tuple[User, datetime]]) -> None:
-    """Fill the organization up to `events` and `invitees`, on slots in the hosts' hours, hosts by turns.
+    """Fill the organization up to `events` and `invitees`, on slots in the hosts' hours; hosts take turns.
 
     The invitees beyond one per event are those of group events, up to twelve each.
     """

@@ -21,7 +21,7 @@ LAST_NAMES = (
     "Abara", "Becker", "Costa", "Dubois", "Eriksen", "Fischer", "Garcia", "Haddad", "Ito", "Jansen",
     "Kumar", "Lopez", "Moreau", "Novak", "Okafor", "Petrov", "Rossi", "Silva", "Tanaka", "Weber",
 )  # fmt: skip
-# Of each hundred generated people, how many have an address in these domains (the IDN one in its spellings by turns).
+# Of each hundred generated people, how many have an address in these domains (the IDN one in alternating spellings).
 BLOCKED_SHARES = {"blocked.example": 4, "mail.spam-corp.example": 3, "bücher.example": 3}
 IDN_SPELLINGS = ("bücher.example", "xn--bcher-kva.example", "BÜCHER.EXAMPLE")
 ORDINARY_DOMAINS = ("acme.example", "globex.example", "initech.test", "umbrella.example", "example.com")
