@@ -22,7 +22,6 @@ from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
-from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from prefect_calendly import CalendlyCredentials  # noqa: E402
@@ -78,6 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A Prefect server with an empty database, for tests that run flows."""
+    from prefect.testing.utilities import prefect_test_harness  # here, because it takes seconds that few tests need
+
     with prefect_test_harness(server_startup_timeout=120):
         yield
 

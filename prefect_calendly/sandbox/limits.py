@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 
 from prefect_calendly.sandbox.errors import Refusal, calendly, gateway
 from prefect_calendly.sandbox.options import Options
@@ -16,9 +17,15 @@ WINDOW = 60
 
 
 class Limits:
-    """Counts requests and bookings, and refuses those that exceed a limit."""
+    """Counts requests and bookings, and refuses those that exceed a limit.
 
-    def __init__(self, options: Options) -> None:
+    Args:
+        options: Which limits there are.
+        clock: The time in seconds; real time by default.
+    """
+
+    def __init__(self, options: Options, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._rps = options.gateway_rps
         self._per_minute = options.calendly_limit
         self._bookings = BOOKINGS_ENTERPRISE if options.plan == "enterprise" else BOOKINGS
@@ -30,7 +37,7 @@ class Limits:
         """Count a request of an API key: a bucket of `gateway_rps` tokens, filled at that rate."""
         if not self._rps:
             return
-        now, capacity = time.monotonic(), max(1.0, self._rps)
+        now, capacity = self._clock(), max(1.0, self._rps)
         tokens, since = self._tokens.get(key, (capacity, now))
         tokens = min(capacity, tokens + (now - since) * self._rps)
         if tokens < 1:
@@ -42,7 +49,7 @@ class Limits:
         """Count a request of a user; return the headers for the answer, none if the limit is off."""
         if not self._per_minute:
             return {}
-        now = time.monotonic()
+        now = self._clock()
         started, used = self._windows.get(user, (now, 0))
         if now - started >= WINDOW:
             started, used = now, 0
@@ -56,7 +63,7 @@ class Limits:
         """Count a booking, refused or not, of a user; off together with the limit per minute."""
         if not self._per_minute:
             return
-        now = time.monotonic()
+        now = self._clock()
         times = self._booked.setdefault(user, deque())
         while times and now - times[0] >= self._bookings[-1][1]:
             times.popleft()

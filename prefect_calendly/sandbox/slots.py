@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from prefect_calendly.sandbox.model import WEEKDAYS, EventType, Schedule, User
@@ -124,6 +125,7 @@ def openings_of(schedule: Schedule, start: datetime, end: datetime) -> list[Span
     return sorted(spans)
 
 
+@lru_cache(maxsize=10_000)  # seeding asks for the same hours of the same days for every host of a zone
 def instant(day: date, clock: str, zone: ZoneInfo) -> datetime:
     """The UTC instant of a local time such as "09:00".
 

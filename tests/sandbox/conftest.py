@@ -1,11 +1,12 @@
-"""One server for all tests of the sandbox; each test begins with the seeded world."""
+"""One server for all tests of the sandbox; each test begins with the seeded world and all figures at zero."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -13,10 +14,40 @@ import pytest
 from prefect_calendly.sandbox import Sandbox
 
 NOW = "2025-03-14T00:00:00Z"
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T], seconds: float = 60) -> T:
+    """Look until there is something to see."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+    return found
+
+
+class WatchedSandbox(Sandbox):
+    """Knows whether a test has changed it, because a reset costs more than most tests do."""
+
+    changed = False
+
+    def control(self, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
+        answer = super().control(method, path, body, **query)
+        if method != "GET" and not path.startswith(("/faults", "/stats")):
+            self.changed = True
+        return answer
+
+    def begin_test(self) -> None:
+        if self.changed:
+            self.reset()
+        else:
+            self.clear_faults()
+            self.reset_stats()
+        self.changed = False
 
 
 class Api:
-    """Plain httpx against a sandbox, with the few shorthands that tests want."""
+    """Plain httpx against a sandbox, with the shorthands that tests use."""
 
     uri = "https://api.calendly.com"
     alice = f"{uri}/users/AAAAAAAAAAAAAAAA"
@@ -29,7 +60,7 @@ class Api:
     second_connection = "5f0d4c1e-8a53-4b6e-9f0e-2d6a7f3c9b11"
     pending_connection = "9c2b7d60-1e34-4f7a-8d15-6b0a4e5f2c33"
 
-    def __init__(self, sandbox: Sandbox, http: httpx.Client) -> None:
+    def __init__(self, sandbox: WatchedSandbox, http: httpx.Client) -> None:
         self.sandbox = sandbox
         self.http = http
 
@@ -47,7 +78,13 @@ class Api:
         if connection is not None:
             headers["Maton-Connection"] = connection
         path = path.removeprefix(self.uri)
-        return self.http.request(method, (base or self.sandbox.gateway_url) + path, headers=headers, **more)
+        changed = self.sandbox.changed
+        # Also reading a connection changes it: a pending one becomes active.
+        self.sandbox.changed = changed or method != "GET" or path.startswith("/connections/")
+        answer = self.http.request(method, (base or self.sandbox.gateway_url) + path, headers=headers, **more)
+        if answer.is_client_error:  # refused
+            self.sandbox.changed = changed
+        return answer
 
     def get(self, path: str, *, connection: str | None = None, **query: Any) -> httpx.Response:
         return self.request("GET", path, params=query, connection=connection)
@@ -75,15 +112,15 @@ class Api:
 
 
 class FarEnd:
-    """A local HTTP server that Calendly delivers to: keeps what came, answers as it is told."""
+    """A local HTTP server that receives deliveries, keeps them, and answers with the statuses it is given."""
 
     def __init__(self) -> None:
         self.received: list[tuple[dict[str, str], bytes]] = []
-        """What came: headers (names in lower case) and the raw body."""
+        """Headers (names in lower case) and raw body of each delivery."""
         self.statuses: list[int] = []
         """The next answers; 200 when there are none left."""
         self.open = threading.Event()
-        """While cleared, requests are taken but not answered."""
+        """While cleared, requests are read but not answered."""
         self.open.set()
         self.most_at_once = self._at_once = 0
         self._lock = threading.Lock()
@@ -141,19 +178,19 @@ def http() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Sandbox]:
-    with Sandbox(events=200, now=NOW, gateway_rps=0, rate_limit_per_minute=0) as sandbox:
+def server() -> Iterator[WatchedSandbox]:
+    with WatchedSandbox(events=120, now=NOW, gateway_rps=0, rate_limit_per_minute=0) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
+def sandbox(server: WatchedSandbox) -> WatchedSandbox:
+    server.begin_test()
     return server
 
 
 @pytest.fixture
-def api(sandbox: Sandbox, http: httpx.Client) -> Api:
+def api(sandbox: WatchedSandbox, http: httpx.Client) -> Api:
     return Api(sandbox, http)
 
 

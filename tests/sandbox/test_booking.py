@@ -1,4 +1,4 @@
-"""Booking and cancelling: what is checked, what changes, what is answered."""
+"""Booking and canceling: what is checked, what changes, what is answered."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_conference_link_is_there_a_moment_after_the_booking(api, book):
     assert location["join_url"].startswith("https://zoom.us/j/")
 
 
-def test_the_orders_own_route_books_the_same(api):
+def test_the_route_of_the_specification_books_the_same(api):
     answer = api.post(
         "/event_types/CCCCCCCCCCCCCCCC/invitees",
         {
@@ -105,7 +105,7 @@ def test_the_orders_own_route_books_the_same(api):
     assert api.sandbox.stats()["unknown_parameters"] == []
 
 
-def test_the_orders_route_refuses_an_unknown_question(api, details):
+def test_the_route_of_the_specification_refuses_an_unknown_question(api, details):
     body = {"start_time": SLOT, **PERSON, "location": {"kind": "zoom"}}
     answers = [{"question_uuid": "NONE", "answer": "x"}]
     answer = api.post("/event_types/CCCCCCCCCCCCCCCC/invitees", {**body, "questions_and_answers": answers})
@@ -283,10 +283,10 @@ def test_the_free_plan_has_no_scheduling_api(api, book, error):
     )
 
 
-# Cancelling
+# Canceling
 
 
-def test_cancelling_ends_the_event_for_all_its_invitees(api, error):
+def test_canceling_ends_the_event_for_all_its_invitees(api, error):
     people = [{"email": "a@example.com"}, {"email": "b@example.com"}, {"email": "c@example.com"}]
     people[2]["status"] = "canceled"
     uri = api.sandbox.add_event("2025-04-01T14:00:00Z", invitees=people)
@@ -318,14 +318,14 @@ def test_cancelling_ends_the_event_for_all_its_invitees(api, error):
     assert uri not in [item["uri"] for item in active]
 
 
-def test_cancelling_gives_the_slot_back(api, book, slots):
+def test_canceling_gives_the_slot_back(api, book, slots):
     uri = book().json()["resource"]["event"]
     assert "2025-03-20T15:00:00.000000Z" not in slots(api.event_type)
     api.post(f"{uri}/cancellation", {})
     assert "2025-03-20T15:00:00.000000Z" in slots(api.event_type)
 
 
-def test_an_event_in_the_past_cannot_be_cancelled(api, error):
+def test_an_event_in_the_past_cannot_be_canceled(api, error):
     uri = api.sandbox.add_event("2025-03-13T14:00:00Z")
     answer = api.post(f"{uri}/cancellation", {"reason": "late"})
     assert error(answer) == (403, "Permission Denied", "Event in the past")

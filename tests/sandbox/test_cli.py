@@ -1,61 +1,67 @@
-"""The command line: one line when ready, a clean end; and the pytest plugin."""
+"""The command line: one line when it is ready, a clean end; the commands for a running sandbox; the pytest fixture."""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from prefect_calendly.sandbox import SandboxControl
+from prefect_calendly.sandbox.__main__ import main
+from tests.sandbox.conftest import until
 
-@contextmanager
-def running(*arguments):
-    command = [sys.executable, "-m", "prefect_calendly.sandbox", *arguments]
+
+def test_it_starts_answers_and_ends_with_ctrl_c():
+    command = [sys.executable, "-m", "prefect_calendly.sandbox", "--events", "3", "--api-key", "k"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
         found = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)\n", line)
         assert found, line + process.stderr.read()
-        yield process, found[1]
+        answer = httpx.get(f"{found[1]}/calendly/users/me", headers={"Authorization": "Bearer k"}, trust_env=False)
+        assert answer.json()["resource"]["name"] == "Alice Johnson"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, out, err) == (0, "", "")
     finally:
         process.kill()
         process.communicate()
 
 
-def end(process, number):
-    process.send_signal(number)
-    out, err = process.communicate(timeout=10)
-    return process.returncode, out, err
+def test_its_options_are_those_of_the_sandbox_and_sigterm_ends_it_too(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    running = SandboxControl(f"http://127.0.0.1:{port}")
+
+    def look_and_end():
+        until(lambda: answers(running))  # so that its handler of signals is there
+        try:
+            return running.state(), running.control("GET", "/clock")
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    arguments = ["--events", "1000", "--hosts", "7", "--upcoming", "--now", "2025-03-14T00:00:00Z"]
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look_and_end)
+        assert main([*arguments, "--clock-speed", "3600", "--port", str(port)]) == 0
+    state, clock = looking.result()
+    assert (state["users"], state["scheduled_events"] > 1000) == (10, True)
+    assert (clock["speed"], clock["now"][:10]) == (3600, "2025-03-14")
+    assert capsys.readouterr() == (f"listening on {running.url}\n", "")
 
 
-def test_it_starts_answers_and_ends_with_ctrl_c():
-    arguments = ["--events", "3", "--now", "2025-03-14T00:00:00Z", "--api-key", "k", "--gateway-rps", "0"]
-    with running(*arguments) as (process, url), httpx.Client(trust_env=False) as http:
-        answer = http.get(f"{url}/calendly/users/me", headers={"Authorization": "Bearer k"})
-        assert answer.json()["resource"]["name"] == "Alice Johnson"
-        assert http.get(f"{url}/_sandbox/clock").json()["now"].startswith("2025-03-14T00:00")
-        assert end(process, signal.SIGINT) == (0, "", "")
-
-
-def test_a_hundred_thousand_events_start_in_a_moment_and_page_fast():
-    arguments = ["--events", "100000", "--hosts", "100", "--rate-limit-per-minute", "0", "--gateway-rps", "0"]
-    with running(*arguments) as (process, url):
-        organization = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
-        query = {"organization": organization, "count": 100, "sort": "start_time:desc"}
-        headers = {"Authorization": "Bearer sandbox-key"}
-        with httpx.Client(base_url=url, headers=headers, trust_env=False) as http:
-            assert http.get("/_sandbox/state").json()["scheduled_events"] > 100_000
-            token, seen = {}, set()
-            for _ in range(20):
-                page = http.get("/calendly/scheduled_events", params={**query, **token}).json()
-                seen |= {item["uri"] for item in page["collection"]}
-                token = {"page_token": page["pagination"]["next_page_token"]}
-        assert len(seen) == 2000
-        assert end(process, signal.SIGTERM) == (0, "", "")
+def answers(running):
+    try:
+        return running.stats()
+    except OSError:
+        return None
 
 
 @pytest.mark.parametrize(
@@ -68,8 +74,6 @@ def test_a_hundred_thousand_events_start_in_a_moment_and_page_fast():
     ],
 )
 def test_a_bad_option_is_explained(arguments, words, capsys):
-    from prefect_calendly.sandbox.__main__ import main
-
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
@@ -77,33 +81,31 @@ def test_a_bad_option_is_explained(arguments, words, capsys):
 
 
 def test_a_port_that_is_taken_is_explained(server, capsys):
-    from prefect_calendly.sandbox.__main__ import main
-
     assert main(["--events", "0", "--port", server.url.rpartition(":")[2]]) == 1
     assert "cannot listen" in capsys.readouterr().err
 
 
-def test_the_fixture_for_users_own_tests(tmp_path):
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["prefect_calendly.sandbox.pytest"]\n')
-    (tmp_path / "test_mine.py").write_text(
+def test_the_fixture_for_users_own_tests(pytester):
+    pytester.makeconftest('pytest_plugins = ["prefect_calendly.sandbox.pytest"]')
+    pytester.makepyfile(
         """
-import urllib.request
+        import urllib.request
 
-import pytest
+        import pytest
 
 
-@pytest.mark.parametrize("n", range(2))
-def test_each_begins_anew(calendly_sandbox, n):
-    assert calendly_sandbox.stats()["requests"] == 0
-    headers = {"Authorization": f"Bearer {calendly_sandbox.api_key}"}
-    for _ in range(30):
-        request = urllib.request.Request(f"{calendly_sandbox.gateway_url}/users/me", headers=headers)
-        assert urllib.request.urlopen(request).status == 200
-"""
+        @pytest.mark.parametrize("n", range(2))
+        def test_each_begins_with_the_seeded_world(calendly_sandbox, n):
+            assert calendly_sandbox.stats()["requests"] == 0
+            headers = {"Authorization": f"Bearer {calendly_sandbox.api_key}"}
+            for _ in range(30):
+                request = urllib.request.Request(f"{calendly_sandbox.gateway_url}/users/me", headers=headers)
+                with urllib.request.urlopen(request) as answer:
+                    assert answer.status == 200
+        """
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio"]
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    done = pytester.inline_run("-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:xdist")
+    done.assertoutcome(passed=2)
 
 
 # In a running sandbox
@@ -111,10 +113,9 @@ def test_each_begins_anew(calendly_sandbox, n):
 
 @pytest.fixture
 def command(api, monkeypatch, capsys):
-    """Runs a command against the sandbox; (exit code, what it prints, what it complains)."""
-    from prefect_calendly.sandbox.__main__ import main
-
+    """Runs a command against the sandbox: (exit code, stdout, stderr)."""
     monkeypatch.setenv("CALENDLY_SANDBOX_URL", api.sandbox.url)
+    api.sandbox.changed = True
 
     def run(*arguments):
         code = main(list(arguments))
@@ -124,7 +125,7 @@ def command(api, monkeypatch, capsys):
     return run
 
 
-def test_booking_moving_missing_and_cancelling(api, command):
+def test_booking_moving_missing_and_canceling(api, command):
     def event(*arguments):
         code, out, err = command(*arguments)
         assert (code, err, out.count("\n")) == (0, "", 1)
@@ -193,14 +194,8 @@ def test_another_server_is_not_taken_for_a_sandbox(command, far_end):
         (["bok", "a@example.com"], "unknown command 'bok'; the commands are book, cancel, move, no-show"),
     ],
 )
-def test_a_command_that_is_misspelt_is_explained(command, arguments, words, capsys):
+def test_a_command_that_is_misspelled_is_explained(command, arguments, words, capsys):
     with pytest.raises(SystemExit) as ended:
         command(*arguments)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
-
-
-def test_a_clock_can_start_at_another_speed():
-    with running("--events", "0", "--clock-speed", "3600") as (process, url), httpx.Client(trust_env=False) as http:
-        assert http.get(f"{url}/_sandbox/clock").json()["speed"] == 3600
-        assert end(process, signal.SIGINT) == (0, "", "")

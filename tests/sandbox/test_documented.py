@@ -1,4 +1,4 @@
-"""The examples of the order are in the world, under their identifiers, with all members of the reference."""
+"""The documented examples are in the world, under their identifiers, with all members of the reference."""
 
 from __future__ import annotations
 

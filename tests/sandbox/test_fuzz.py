@@ -1,4 +1,4 @@
-"""Whatever a caller sends is answered in Calendly's or the gateway's words, never with a crash."""
+"""Whatever a caller sends is answered as Calendly or the gateway does, never with a crash."""
 
 from __future__ import annotations
 

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.sandbox.errors import Refusal
+from prefect_calendly.sandbox.limits import Limits
+from prefect_calendly.sandbox.options import Options
 
 UNAUTHENTICATED = {"title": "Unauthenticated", "message": "The access token is invalid"}
 
@@ -207,13 +210,6 @@ def test_the_gateway_refuses_more_than_its_rate(limited, get):
     assert get("/native/users/me", key=limited.native_token).status_code == 200
 
 
-def test_ten_requests_a_second_are_the_default_burst(limited, get):
-    limited.reset(gateway_rps=10)
-    statuses = [get().status_code for _ in range(60)]
-    assert statuses[:10] == [200] * 10
-    assert 429 in statuses
-
-
 def test_calendly_counts_per_user_and_minute(limited, get):
     limited.reset(gateway_rps=0, rate_limit_per_minute=3)
     answers = [get(), get("/calendly/nothing"), get()]
@@ -240,13 +236,75 @@ def test_the_limit_does_not_run_on_the_sandboxes_clock(limited, get):
     assert get().status_code == 429
 
 
-@pytest.mark.parametrize(("plan", "most"), [("teams", 10), ("enterprise", 500)])
-def test_bookings_have_a_limit_of_their_own(limited, http, plan, most):
-    limited.reset(gateway_rps=0, plan=plan, rate_limit_per_minute=10_000)
+def test_bookings_have_a_limit_of_their_own(limited, http):
+    limited.reset(gateway_rps=0, rate_limit_per_minute=10_000)
     headers = {"Authorization": f"Bearer {limited.api_key}"}
-    answers = [http.post(f"{limited.gateway_url}/invitees", json={}, headers=headers) for _ in range(most + 1)]
-    assert [answer.status_code for answer in answers] == [400] * most + [429]
-    assert answers[-1].headers["x-ratelimit-limit"] == str(most)
+    answers = [http.post(f"{limited.gateway_url}/invitees", json={}, headers=headers) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [400] * 10 + [429]
+    assert answers[-1].headers["x-ratelimit-limit"] == "10"
+
+
+class Watch:
+    """A clock that stands still until it is moved."""
+
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+@pytest.fixture
+def watch():
+    return Watch()
+
+
+def test_ten_requests_a_second_are_the_default(watch):
+    counted = Limits(Options(), watch)
+    for _ in range(10):
+        counted.gateway("key")
+    with pytest.raises(Refusal) as refused:
+        counted.gateway("key")
+    assert refused.value.status == 429
+    watch.seconds = 0.1
+    counted.gateway("key")
+
+
+@pytest.mark.parametrize(
+    ("plan", "seconds", "most", "limits"),
+    [("teams", 60, 10, {10}), ("teams", 3600, 50, {10, 50}), ("teams", 86_400, 100, {10, 50, 100}),
+     ("enterprise", 60, 500, {500}), ("enterprise", 180, 1500, {500})],
+)  # fmt: skip
+def test_a_user_who_waits_as_told_can_book_so_often_within_a_time(watch, plan, seconds, most, limits):
+    counted = Limits(Options(plan=plan), watch)
+    booked, met = 0, set()
+    while watch.seconds < seconds:
+        try:
+            counted.booking("alice")
+            booked += 1
+        except Refusal as refusal:
+            met.add((refusal.status, int(refusal.headers["x-ratelimit-limit"])))
+            watch.seconds += int(refusal.headers["x-ratelimit-reset"])
+            counted.booking("zoe")
+    assert (booked, met) == (most, {(429, limit) for limit in limits})
+
+
+def test_the_gateways_bucket_fills_again_and_calendlys_minute_ends(watch):
+    counted = Limits(Options(gateway_rps=2, rate_limit_per_minute=1), watch)
+    for _ in range(2):
+        counted.gateway("key")
+    with pytest.raises(Refusal):
+        counted.gateway("key")
+    watch.seconds = 0.5
+    counted.gateway("key")
+    with pytest.raises(Refusal):
+        counted.gateway("key")
+    assert counted.calendly("alice")["x-ratelimit-reset"] == "60"
+    watch.seconds = 50
+    with pytest.raises(Refusal) as refused:
+        counted.calendly("alice")
+    assert refused.value.headers["x-ratelimit-reset"] == "11"
+    watch.seconds = 60.5
+    assert counted.calendly("alice")["x-ratelimit-remaining"] == "0"
 
 
 def test_who_goes_away_in_the_middle_of_a_request_has_asked_for_nothing(api):

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from prefect_calendly.sandbox import endpoints
+from prefect_calendly.sandbox.options import Options
+from prefect_calendly.sandbox.paging import page
+from prefect_calendly.sandbox.routing import Call
+from prefect_calendly.sandbox.seed import build
 
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 ALICE = "https://api.calendly.com/users/AAAAAAAAAAAAAAAA"
@@ -51,6 +59,35 @@ def test_walking_forwards_and_backwards_yields_each_item_once(api, listing, coun
     assert [uri for uris in backwards for uri in uris] == expected
 
 
+class CountedRows(Sequence):
+    """A long listing that counts how many of its rows are read."""
+
+    def __init__(self, length):
+        self.length, self.read = length, 0
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        self.read += 1
+        return index
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_page_of_a_long_listing_costs_the_same_wherever_it_lies(descending):
+    world, rows = build(Options(events=0)), CountedRows(20_000)
+    route, _ = endpoints.calendly.find("GET", "scheduled_events")
+    query, seen, costs = {"count": "100"}, [], []
+    while len(seen) < len(rows):
+        call = Call(world, world.users["AAAAAAAAAAAAAAAA"], route, {}, query)
+        answer = page(call, rows, lambda row: [row], lambda row: row, descending=descending).body
+        seen += answer["collection"]
+        costs.append(rows.read)
+        query, rows.read = {"page_token": answer["pagination"]["next_page_token"]}, 0
+    assert seen == (list(range(20_000))[::-1] if descending else list(range(20_000)))
+    assert max(costs) < 100 + 80
+
+
 def test_next_page_is_the_same_question_to_calendly_itself(api):
     first = api.get("/scheduled_events", user=api.alice, count=2, status="active").json()["pagination"]
     assert first["next_page"].startswith("https://api.calendly.com/scheduled_events?")
@@ -79,7 +116,7 @@ def test_counts_outside_1_to_100_are_refused(api, details, count):
     assert details(api.get("/event_types", user=api.alice, count=count)) == [("count", "invalid")]
 
 
-def test_an_event_inserted_or_cancelled_between_pages_moves_nothing(api):
+def test_an_event_inserted_or_canceled_between_pages_moves_nothing(api):
     query = {"user": api.alice, "status": "active", "count": 10}
     before = [item["uri"] for item in api.everything("/scheduled_events", user=api.alice, status="active")]
     page = api.get("/scheduled_events", **query).json()

@@ -85,6 +85,10 @@ class Calls:
         """Register the handlers of another collection."""
         self._handlers += other._handlers
 
+    def names(self) -> list[tuple[str, str]]:
+        """The methods and paths of the calls."""
+        return [(method, path) for method, path, _ in self._handlers]
+
     def routes(self, state: State) -> list[Route]:
         return [
             Route(f"/_sandbox{path}", _endpoint(state, handler), methods=[method])

@@ -22,11 +22,11 @@ def change_activation(call: ControlCall) -> JSON:
     }
 
 
-@control("POST", "/connections/{uuid}")
+@control("POST", "/connections/{connection_id}")
 def change_connection(call: ControlCall) -> JSON:
     """Let a user log in (`ACTIVE`, as `user`), or lose the permission (`FAILED`)."""
     body, world = call.members("status", "user"), call.world
-    item = world.connections[call.path["uuid"]]
+    item = world.connections[call.path["connection_id"]]
     if "user" in body:
         item.user = call.user(body["user"])
     status = body.get("status", item.status)

@@ -45,8 +45,8 @@ class Seeder:
         """The half-hour starts in a host's working hours, within the span of the generated events."""
         if host in self._slots:
             return self._slots[host]
-        kept = {parse_time(text) for text in KEPT_OPEN}
         start, end = self.now - timedelta(days=DAYS_BACK), self.now + timedelta(days=DAYS_AHEAD)
+        kept = [moment for moment in map(parse_time, KEPT_OPEN) if start <= moment < end]
         half_hour, slots = timedelta(minutes=30), []
         for opens, closes in openings_of(host.schedules[0], start, end):
             while opens + half_hour <= closes:
