@@ -19,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.check import acheck_credentials
 from prefect_calendly.runs.markdown import pluralize
 
 
@@ -74,7 +75,7 @@ async def save_maton_key(block: str, key: str) -> str:
                 name: getattr(old, name) for name in old.model_fields_set & CalendlyCredentials.model_fields.keys()
             }
         new = CalendlyCredentials(**{**others, "api_key": key})
-        check = await new.acheck()
+        check = await acheck_credentials(new)
         if not check.ok:
             raise RefusedError(str(check.problem))
         await new.asave(block, overwrite=True)

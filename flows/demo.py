@@ -132,10 +132,11 @@ async def _on_sandbox(home: Path, key: str, url: str) -> bool:
 
 async def _live(home: Path, blocked_domains: list[str]) -> bool:
     from prefect_calendly import CalendlyCredentials
+    from prefect_calendly.check import acheck_credentials
 
     credentials = CalendlyCredentials()
     _say("Asking the gateway who we are …")
-    check = await credentials.acheck()
+    check = await acheck_credentials(credentials)
     if not check.ok:
         print(f"\n  {check.problem}\n", file=sys.stderr)
         return False

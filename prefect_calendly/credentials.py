@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -29,9 +28,7 @@ from prefect_calendly.client import (
     checked_base_url,
     checked_key,
 )
-from prefect_calendly.client.errors import CalendlyError
 from prefect_calendly.shared_pace import share_of_run
-from prefect_calendly.sync import run_sync
 
 # Where a URL that is left empty comes from: an environment variable, else the default.
 _URLS = {
@@ -52,18 +49,6 @@ def _as_text_field(schema: dict[str, Any]) -> None:
     """Make Prefect's form show an optional text as a field that may be empty, not as a choice between str and None."""
     del schema["anyOf"], schema["default"]
     schema.update(type="string", position=1)
-
-
-class CredentialsCheck(BaseModel):
-    """What `CalendlyCredentials.check` found out."""
-
-    ok: bool = Field(description="Whether calls with these credentials work.")
-    connection_id: str | None = Field(None, description="The gateway connection in use, as far as known.")
-    user_uri: str | None = Field(None, description="URI of the Calendly user behind it.")
-    user_name: str | None = Field(None, description="Name of that user.")
-    organization_uri: str | None = Field(None, description="URI of that user's organization.")
-    problem: str | None = Field(None, description="What is wrong; with `ok`, why the connection is not known.")
-    hint: str | None = Field(None, description="What to do about it.")
 
 
 class CalendlyCredentials(CredentialsBlock):
@@ -226,57 +211,3 @@ class CalendlyCredentials(CredentialsBlock):
             max_concurrency=self.max_concurrency,
             take_share=share_of_run(),
         )
-
-    async def acheck(self) -> CredentialsCheck:
-        """Say whether these credentials work, whose they are, and what is wrong if they do not.
-
-        Calls `GET /users/me` and, on the gateway, `GET /connections`; it changes nothing and does not raise for
-        what Calendly or the gateway answers.
-
-        Returns:
-            One answer with everything found out.
-
-        Example:
-            ```python
-            check = await credentials.acheck()
-            if not check.ok:
-                print(check.problem, check.hint)
-            ```
-        """
-        from prefect_calendly.connections import connection_in_use  # these import this module
-        from prefect_calendly.users import get_current_user_via
-
-        async with self.get_client() as client:
-            found: dict[str, str | None] = {"connection_id": None if client.direct else self.connection_id}
-            try:
-                if not client.direct and (connection := await connection_in_use(client, self.connection_id)):
-                    found["connection_id"] = connection.connection_id
-            except CalendlyError as error:  # calls may work all the same: another host answers them
-                found |= {"problem": error.reason, "hint": error.hint or None}
-            try:
-                user = await get_current_user_via(client)
-            except CalendlyError as error:
-                return CredentialsCheck(ok=False, **{**found, "problem": str(error), "hint": error.hint or None})
-            return CredentialsCheck(
-                ok=True,
-                user_uri=user.uri,
-                user_name=user.name,
-                organization_uri=user.current_organization,
-                **found,
-            )
-
-    def check(self) -> CredentialsCheck:
-        """Say whether these credentials work: `acheck` for code that is not async.
-
-        Returns:
-            One answer with everything found out.
-
-        Raises:
-            RuntimeError: Called where an event loop is running; use `await credentials.acheck()` there.
-
-        Example:
-            ```python
-            print(CalendlyCredentials.load("BLOCK_NAME").check().problem)
-            ```
-        """
-        return run_sync(self.acheck, "check", "acheck")
