@@ -4,11 +4,9 @@ Tasks live in one module per Calendly resource: `users`, `event_types`, `schedul
 `availability`, `organizations`, `webhook_subscriptions`, `connections`, and `api` for everything else.
 """
 
-from importlib.metadata import version
-
+from prefect_calendly.about import __version__
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.errors import CalendlyError
 from prefect_calendly.credentials import CalendlyCredentials
 
-__version__ = version("prefect-calendly")
 __all__ = ["CalendlyClient", "CalendlyCredentials", "CalendlyError", "__version__"]

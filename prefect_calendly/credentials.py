@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from prefect_calendly.about import DOCUMENTATION_URL
 from prefect_calendly.client import (
     DEFAULT_CONNECTIONS_URL,
     DEFAULT_GATEWAY_URL,
@@ -73,8 +74,9 @@ class CalendlyCredentials(CredentialsBlock):
 
     _block_type_name: ClassVar[str | None] = "Calendly Credentials"
     _block_type_slug: ClassVar[str | None] = "calendly-credentials"
-    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://developer.calendly.com/api-docs")
-    _logo_url: ClassVar[HttpUrl | None] = HttpUrl("https://github.com/calendly.png?size=200")
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(DOCUMENTATION_URL)
+    # Prefect takes only http and https URLs, which do not show without internet; and Calendly's mark is not ours.
+    _logo_url: ClassVar[HttpUrl | None] = None
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 

@@ -13,7 +13,12 @@ import prefect_calendly
 from tests.support import ROOT
 
 PACKAGE = Path(prefect_calendly.__file__).parent
-WITHOUT_PREFECT = [*(f"client/{path.stem}" for path in sorted(PACKAGE.glob("client/*.py"))), "resource", "sync"]
+WITHOUT_PREFECT = [
+    *(f"client/{path.stem}" for path in sorted(PACKAGE.glob("client/*.py"))),
+    "about",
+    "resource",
+    "sync",
+]
 
 
 def imports_of(path: Path) -> set[str]:

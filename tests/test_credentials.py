@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import BlockTypeCreate
 from prefect.testing.cli import invoke_and_assert
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import SecretStr, ValidationError
@@ -28,9 +29,10 @@ class TestStandard(BlockStandardTestSuite):
         return CalendlyCredentials
 
     def test_has_a_valid_image(self, block: type[CalendlyCredentials]) -> None:
-        """Prefect's own test fetches the picture: there is no network here, so only the size it asks for is checked."""
-        assert block._logo_url is not None
-        assert (block._logo_url.scheme, block._logo_url.query) == ("https", "size=200")
+        """There is none, for Prefect refuses the only kind that shows without internet."""
+        assert block._logo_url is None
+        with pytest.raises(ValidationError, match="scheme should be 'http' or 'https'"):
+            BlockTypeCreate(name="A", slug="a", logo_url="data:image/png;base64,AAAA")  # type: ignore[arg-type]
 
 
 def problems(**values: Any) -> str:

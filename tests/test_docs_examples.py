@@ -23,12 +23,14 @@ from tests.conftest import credentials_for
 
 _BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 # Examples of these are code around the tasks, not tasks.
-_BESIDES_TASKS = ("credentials", "client", "tasks")
+_BESIDES_TASKS = ("credentials", "check", "client", "tasks")
+# The sandbox's have none, and the flows have tests of their own.
+_NOT_WALKED = ("prefect_calendly.sandbox", "prefect_calendly.flows")
 
 
 def modules() -> Iterator[ModuleType]:
     for found in pkgutil.walk_packages(prefect_calendly.__path__, "prefect_calendly."):
-        if not found.name.startswith("prefect_calendly.sandbox") and not found.name.endswith("__main__"):
+        if not found.name.startswith(_NOT_WALKED) and not found.name.endswith("__main__"):
             yield importlib.import_module(found.name)
 
 

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import version
 from json import dumps as to_json
 from typing import Any, Final, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from prefect_calendly.about import __version__
 from prefect_calendly.client.errors import (
     AuthenticationError,
     BadRequestError,
@@ -43,7 +43,7 @@ from prefect_calendly.client.times import wire_time
 
 DEFAULT_GATEWAY_URL: Final = "https://gateway.maton.ai/calendly"
 DEFAULT_CONNECTIONS_URL: Final = "https://ctrl.maton.ai"
-USER_AGENT: Final = f"prefect-calendly/{version('prefect-calendly')}"
+USER_AGENT: Final = f"prefect-calendly/{__version__}"
 
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.check import check_credentials
 from tests.ui.person import Person, field, labels, sideways
 
 pytestmark = pytest.mark.stack
@@ -40,7 +41,7 @@ def test_credentials_that_a_person_fills_in_work_and_their_key_is_not_shown(pers
 
     block = person.in_prefect(lambda: CalendlyCredentials.load(name, _sync=True))  # type: ignore[call-arg]
     assert (block.connection_id, block.timeout_seconds, block.max_concurrency) == (None, 12.5, 16)
-    found = person.in_prefect(block.check)
+    found = person.in_prefect(lambda: check_credentials(block))
     assert (found.ok, found.user_name) == (True, "Alice Johnson")
 
 
