@@ -193,7 +193,7 @@ def _read(path: Path) -> dict[str, Any] | str:
 
 
 def _problems(raw: dict[str, Any]) -> Iterator[str]:
-    yield from _unknown(raw, _names(PrefectYamlModel), "")
+    yield from _unknown(raw, _names(PrefectYamlModel) | {"definitions"}, "")
     if "pull" not in raw:
         yield "pull: is missing, so that prefect deploy asks about it; write pull: [] if workers have the code"
     deployments = raw.get("deployments")
