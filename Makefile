@@ -7,7 +7,7 @@ GATEWAY ?= sandbox
 .PHONY: demo up test test-stack test-all scale-test storm-test latency-test soak load-test lint types build bench clean
 
 demo: .venv/.installed
-	$(BIN)/python -m flows.demo --gateway $(GATEWAY)
+	$(BIN)/python -m deployments.demo --gateway $(GATEWAY)
 
 # Sandbox, Prefect server with UI, worker and deployments on this machine; PORT=… sets the server's port.
 up: .venv/.installed-up
@@ -26,25 +26,25 @@ test-all: test test-stack
 
 # PostgreSQL, Redis, API, services and two workers as separate processes, and the deployments on them.
 scale-test: .venv/.installed-server
-	@$(BIN)/python -m deployments.scale_test
+	@$(BIN)/python -m tests.endurance.scale
 
 # 10,000 webhook deliveries while the receiver and the Prefect server are killed; ARGS='--bookings 1000' for fewer.
 storm-test: .venv/.installed-up
-	@$(BIN)/python -m deployments.storm_test $(ARGS)
+	@$(BIN)/python -m tests.endurance.storm $(ARGS)
 
 # Kills each writing flow 50 times with `kill -9`, and runs it again; ARGS='--kills 2 --seed 1' for fewer, and the same.
 # Then a large organisation, as load-test: LOAD='--hosts 50 --events 3000' for a smaller one.
 soak: .venv/.installed-up
-	@$(BIN)/python -m deployments.soak_test $(ARGS)
-	@$(BIN)/python -m deployments.load_test $(LOAD)
+	@$(BIN)/python -m tests.endurance.soak $(ARGS)
+	@$(BIN)/python -m tests.endurance.load $(LOAD)
 
 # How many seconds after a booking `screen-booking` has cancelled it.
 latency-test: .venv/.installed-up
-	@$(BIN)/python -m deployments.latency_test $(ARGS)
+	@$(BIN)/python -m tests.endurance.latency $(ARGS)
 
 # 1,000 hosts and 100,000 future events: digest and scan of the organisation; ARGS='--hosts 50 --events 3000' for fewer.
 load-test: .venv/.installed-up
-	@$(BIN)/python -m deployments.load_test $(ARGS)
+	@$(BIN)/python -m tests.endurance.load $(ARGS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

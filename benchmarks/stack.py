@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deployments.local import own_environment
 from deployments.processes import MARK, end_all, free_port
-from deployments.storm_test import Processes
-from flows.local import own_environment
+from tests.endurance.storm import Processes
 
 KEY = "sandbox-key"
 ROOT = Path(__file__).parent.parent

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 
 from benchmarks.claims import Claim
+from deployments.local import own_environment
 from deployments.processes import MARK, end_all, free_port
-from deployments.storm_test import Processes, metric, until
-from flows.local import own_environment
 from prefect_calendly.webhooks.signature import HEADER, sign
+from tests.endurance.storm import Processes, metric, until
 from tests.webhooks.examples import booking
 
 AT_ONCE = 50

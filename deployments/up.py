@@ -24,8 +24,8 @@ from typing import Any, NoReturn, TextIO
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
+from deployments.local import own_environment, sandbox_command
 from deployments.processes import MARK, end_all, free_port, is_free
-from flows.local import own_environment, sandbox_command
 
 ROOT = Path(__file__).parent.parent
 SIGNING_KEY_BLOCK = "calendly-signing-key"  # as in prefect.yaml

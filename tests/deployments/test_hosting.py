@@ -12,8 +12,8 @@ from prefect.settings import Settings, get_current_settings
 from pydantic import BaseModel
 
 import prefect_calendly
-from deployments import scale_test
 from prefect_calendly.webhooks.__main__ import main as receiver_main
+from tests.endurance import scale
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = ROOT / "deployments"
@@ -214,7 +214,7 @@ def test_the_page_lists_every_deployment_and_which_of_them_write() -> None:
     assert list(rows) == [deployment["name"] for deployment in deployments]
     writing = [deployment["name"] for deployment in deployments if "writes" in deployment["tags"]]
     assert [name for name, what in rows.items() if what.startswith("**writes**")] == writing
-    assert set(scale_test.EXPECTED) <= set(rows)
+    assert set(scale.EXPECTED) <= set(rows)
 
 
 def test_the_page_names_only_what_is_there() -> None:
@@ -237,9 +237,9 @@ def test_the_scale_test_says_what_is_to_be_installed(
     debian.mkdir(parents=True)
     if missing == "redis-server":
         (debian / "initdb").touch()
-    monkeypatch.setattr(scale_test, "DEBIAN", tmp_path)
+    monkeypatch.setattr(scale, "DEBIAN", tmp_path)
     monkeypatch.setattr("sys.argv", ["scale-test"])
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert scale_test.main() == 1
+    assert scale.main() == 1
     package = missing if missing == "redis-server" else "postgresql"
     assert capsys.readouterr().err == f"scale-test: {missing} is missing: apt-get install {package}, then again\n"

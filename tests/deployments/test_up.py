@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from deployments.check import deployments_of
+from deployments.local import own_environment
 from deployments.processes import MARK, end_all, free_port, is_free
-from flows.local import own_environment
 from tests.support import ROOT, Stack, running_stack
 
 pytestmark = pytest.mark.stack

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from deployments.local import own_environment, sandbox_command
 from deployments.processes import MARK, end_all, free_port
-from flows.local import own_environment, sandbox_command
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 KEY = "sandbox-key"
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 CREATED: Final = "calendly.invitee.created"
@@ -47,8 +47,8 @@ def ask(url: str, body: Any = None, *, method: str | None = None, key: str = KEY
     """Get JSON, or post some, or as the method says; None for an empty answer."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310  (loopback)
-    with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
+    request = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=seconds) as answer:
         content = answer.read()
     return json.loads(content) if content else None
 
@@ -65,7 +65,7 @@ class Processes:
         """Start a process, and wait until a URL of it answers."""
         self._commands[name] = command, environment, answers
         with (self._home / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(  # noqa: S603  (our own commands)
+            self._running[name] = subprocess.Popen(
                 [sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + 120
@@ -107,7 +107,7 @@ def until(what: str, look: Callable[[], Any], seconds: float = LONGEST_SECONDS) 
 
 def metric(receiver: str, name: str) -> float:
     """The sum of a metric of the receiver over its labels."""
-    with urllib.request.urlopen(f"{receiver}/metrics", timeout=30) as answer:  # noqa: S310  (loopback)
+    with urllib.request.urlopen(f"{receiver}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     return sum(
         float(value) for value in re.findall(rf"^calendly_webhook_{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
@@ -123,7 +123,7 @@ def stored(api: str, names: list[str]) -> Iterator[dict[str, Any]]:
         if not page["next_page"]:
             return
         query = urlsplit(page["next_page"]).query
-        assert parse_qs(query)["page-token"]  # noqa: S101  (for whoever changes Prefect)
+        assert parse_qs(query)["page-token"]
         page = ask(f"{api}/events/filter/next?{query}")
 
 

@@ -34,11 +34,11 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, ClassVar, Final
 
+from deployments.local import own_environment, sandbox_command
 from deployments.processes import MARK, end_all, free_port
-from deployments.storm_test import FailedError, Processes, ask, say
-from flows.local import own_environment, sandbox_command
+from tests.endurance.storm import FailedError, Processes, ask, say
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 KEY = "sandbox-key"
 BLOCK: Final = "soak-signing-key"
 POLICY: Final = {"blocked_domains": ["blocked.example", "spam-corp.example"], "max_cancellations": 1_000}
@@ -195,7 +195,7 @@ class World:
             "occurred": {"since": "2000-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"},
         }
         found = self.prefect("/events/filter", {"filter": wanted, "limit": 50})
-        assert not found["next_page"]  # noqa: S101  (for whoever adds people)
+        assert not found["next_page"]
         told = [(each["event"], each["resource"]) for each in found["events"]]
         return sorted(
             f"{name}: {self.people[resource['calendly.uri']]}, by {resource['calendly.source']}"
@@ -412,7 +412,7 @@ class Rotate(Heal):
 
     def happens(self, world: World) -> None:
         block = world.block()
-        assert block is not None  # noqa: S101
+        assert block is not None
         ring = block["data"]["value"]
         self._old = ring["keys"][0]
         ring["made_at"] = (datetime.fromisoformat(ring["made_at"]) - timedelta(days=1)).isoformat()
@@ -585,7 +585,7 @@ class Runner:
     def __init__(self, world: World, log: Path, environment: dict[str, str]) -> None:
         self._world, self.log = world, log
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "deployments.soak_flows"],
+            [sys.executable, "-m", "tests.endurance.soak_flows"],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -650,14 +650,14 @@ class Runner:
         }
         parameters = case.parameters(self._world)
         order = {"flow": case.flow, "credentials": credentials, "parameters": parameters, "log": str(self.log)}
-        assert self._process.stdin is not None  # noqa: S101
+        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._deadline = time.monotonic() + LONGEST_SECONDS
         return int(self._last_word())
 
     def _word(self) -> str | None:
         """What the process has said since it was last asked; None after a moment without a word."""
-        assert self._process.stdout is not None  # noqa: S101
+        assert self._process.stdout is not None
         if select.select([self._process.stdout], [], [], LOOK_EVERY_SECONDS)[0]:
             if not (line := self._process.stdout.readline()):
                 raise FailedError("the process that runs the flows has ended")
@@ -796,7 +796,7 @@ def _soak(soak: Soak, seed: int, kills: int, only: int | None) -> int:
     """Kill one flow so often; how often it did not end well."""
     began, failed, name = time.monotonic(), 0, soak.case.name
     course = soak.undisturbed()
-    found = list(enumerate(points(random.Random(f"{seed} {name}"), kills, course), 1))  # noqa: S311  (no secret)
+    found = list(enumerate(points(random.Random(f"{seed} {name}"), kills, course), 1))
     killed = [(number, point) for number, point in found if only in (None, number)]
     for number, point in killed:
         if wrong := soak.killed(point):

@@ -1,4 +1,4 @@
-"""The flows of the soak test, each in a process of its own that may be killed: `python -m deployments.soak_flows`.
+"""The flows of the soak test, each in a process of its own that may be killed: `python -m tests.endurance.soak_flows`.
 
 Reads orders from stdin, one line of JSON each, and says on stdout the process that does it, `returned` when its flow
 has, and the process's exit code. All is imported once, and nothing is opened: the process of a flow is a fork of this.

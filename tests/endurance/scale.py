@@ -35,14 +35,14 @@ import yaml
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
+from deployments.local import own_environment, sandbox_command
 from deployments.processes import MARK, end_all, free_port
-from flows.local import own_environment, sandbox_command
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "deployments" / "compose.yaml").read_text())["services"]
 BIN = Path(sys.executable).parent
 DEBIAN = Path("/usr/lib/postgresql")
@@ -113,7 +113,7 @@ class Stack:
     ) -> Callable[[], None]:
         """Start what runs until the end of the test, or until what is returned is called."""
         with self.log(name).open("a") as log:
-            process = subprocess.Popen(  # noqa: S603  (our own commands)
+            process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True, **_as(user)
             )
 
@@ -132,7 +132,7 @@ class Stack:
     ) -> None:
         """Do what ends by itself; `answer` is what it is told on its standard input."""
         with self.log(name).open("a") as log:
-            done = subprocess.run(  # noqa: S603  (our own commands)
+            done = subprocess.run(
                 command,
                 cwd=ROOT,
                 env=environment,
@@ -294,7 +294,7 @@ async def _start_postgres(stack: Stack, programs: Path, port: int, password: str
 
 
 def _answers(command: Command, environment: Mapping[str, str]) -> bool:
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=20, check=False)  # noqa: S603
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=20, check=False)
     return done.returncode == 0
 
 
@@ -313,7 +313,7 @@ def _get(url: str, body: Any = None) -> Any:
     """Return what an address of this machine answers; None as long as it does not."""
     data = None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(url, data, timeout=10) as answer:  # noqa: S310  (loopback)
+        with urllib.request.urlopen(url, data, timeout=10) as answer:
             return json.load(answer)
     except (urllib.error.URLError, OSError):
         return None

@@ -15,13 +15,13 @@ import pytest
 
 pytestmark = pytest.mark.stack
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 KEY = "demo-key-6Zx9Qw2LmR8tVb4N"
 
 
 def run_demo(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the demo as `make demo` does, in a process of its own."""
-    command = [sys.executable, "-m", "flows.demo", "--home", str(home), *arguments]
+    command = [sys.executable, "-m", "deployments.demo", "--home", str(home), *arguments]
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
     )
@@ -70,7 +70,7 @@ def test_the_live_demo_without_a_key_says_what_to_do(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_it_at_once_and_leaves_no_process_behind(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    command = [sys.executable, "-m", "flows.demo", "--home", str(tmp_path / "home"), "--events", "40"]
+    command = [sys.executable, "-m", "deployments.demo", "--home", str(tmp_path / "home"), "--events", "40"]
     with log.open("w") as output:
         demo = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     try:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from flows.local import own_environment, sandbox_command
+from deployments.local import own_environment, sandbox_command
 
 if TYPE_CHECKING:
     from prefect_calendly import CalendlyCredentials

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deployments.local import own_environment
 from deployments.processes import MARK, end_all
-from deployments.storm_test import FailedError, ask, until
-from flows.local import own_environment
+from tests.endurance.storm import FailedError, ask, until
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def _up(home: Path) -> Iterator[dict[str, str]]:
     home.mkdir(parents=True)
     log = home.with_name("log")
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)  # noqa: S603  (our own)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
         until("all is up", lambda: (home / "up.json").exists() or process.poll() is not None)
         if process.poll() is not None:
@@ -70,7 +70,7 @@ def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
     environment = own_environment(home, **{MARK: str(home)}, PREFECT_API_URL=stack["api_url"])
     # Prefect leaves a deployment that is there the work pool that it has.
     delete = [sys.executable, "-m", "prefect", "--no-prompt", "deployment", "delete", "--all"]
-    subprocess.run(delete, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)  # noqa: S603  (our own)
+    subprocess.run(delete, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
     with home.with_name("serve.log").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "deployments.serve"], cwd=ROOT, env=environment, stdout=output, stderr=output

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from deployments.local import own_environment
 from deployments.processes import MARK, end_all, free_port
-from deployments.storm_test import KEY, ROOT, FailedError, Processes, ask, say, until
-from flows.local import own_environment
+from tests.endurance.storm import KEY, ROOT, FailedError, Processes, ask, say, until
 
 MOST_MEGABYTES: Final = 500
 MOST_TASK_RUNS: Final = 60
@@ -97,8 +97,8 @@ def _done(name: str, api: str, sandbox: str, environment: dict[str, str]) -> Don
     """Run a flow in a process of its own, and ask the sandbox and Prefect about it."""
     ask(f"{sandbox}/_sandbox/stats/reset", {})
     began = time.monotonic()
-    command = [sys.executable, "-c", "from deployments.load_test import run_flow; run_flow()", name, sandbox]
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)  # noqa: S603  (our own)
+    command = [sys.executable, "-c", "from tests.endurance.load import run_flow; run_flow()", name, sandbox]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     seconds = time.monotonic() - began
     if ended.returncode:
         raise FailedError(f"{name} has failed:\n{ended.stderr[-5_000:]}")

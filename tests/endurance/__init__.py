@@ -1,0 +1,1 @@
+"""Programs that run for minutes against real processes: kills, storms, load, scale. `make soak` and others run them."""
