@@ -13,7 +13,7 @@ from typing import Any
 
 from deployments.local import own_environment
 from deployments.processes import MARK, end_all, free_port
-from tests.endurance.storm import Processes
+from tests.endurance.running import Processes
 
 KEY = "sandbox-key"
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from benchmarks.claims import Claim
 from deployments.local import own_environment
 from deployments.processes import MARK, end_all, free_port
 from prefect_calendly.webhooks.signature import HEADER, sign
-from tests.endurance.storm import Processes, metric, until
+from tests.endurance.running import Processes, metric, until
 from tests.webhooks.examples import booking
 
 AT_ONCE = 50

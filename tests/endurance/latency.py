@@ -21,9 +21,7 @@ from pathlib import Path
 
 from deployments.local import own_environment
 from deployments.processes import MARK, end_all
-from tests.endurance.storm import FailedError, ask, until
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.endurance.running import ROOT, FailedError, ask, until
 
 
 def main() -> int:

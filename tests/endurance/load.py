@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from deployments.local import own_environment
 from deployments.processes import MARK, end_all, free_port
-from tests.endurance.storm import KEY, ROOT, FailedError, Processes, ask, say, until
+from tests.endurance.running import KEY, ROOT, FailedError, Processes, ask, say, until
 
 MOST_MEGABYTES: Final = 500
 MOST_TASK_RUNS: Final = 60

@@ -36,10 +36,8 @@ from typing import Any, ClassVar, Final
 
 from deployments.local import own_environment, sandbox_command
 from deployments.processes import MARK, end_all, free_port
-from tests.endurance.storm import FailedError, Processes, ask, say
+from tests.endurance.running import KEY, ROOT, FailedError, Processes, ask, say, tail
 
-ROOT = Path(__file__).parent.parent.parent
-KEY = "sandbox-key"
 BLOCK: Final = "soak-signing-key"
 POLICY: Final = {"blocked_domains": ["blocked.example", "spam-corp.example"], "max_cancellations": 1_000}
 # Long enough that a moment of the run is one between requests, too.
@@ -671,11 +669,6 @@ class Runner:
         while (word := self._word()) in (None, "returned"):
             pass
         return str(word)
-
-
-def tail(log: Path) -> str:
-    """The last lines of a log."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-25:])
 
 
 # The test

@@ -8,110 +8,27 @@ its work, and started again. In the end Prefect's API is asked for every event: 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import re
 import secrets
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from deployments.local import own_environment, sandbox_command
 from deployments.processes import MARK, end_all, free_port
+from tests.endurance.running import KEY, FailedError, Processes, ask, metric, say, until
 
-ROOT = Path(__file__).parent.parent.parent
-KEY = "sandbox-key"
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 CREATED: Final = "calendly.invitee.created"
 # Calendly waits minutes before it repeats a delivery; here, they pass in seconds.
 CLOCK_SPEED = 60
 AT_A_TIME = 250
-LONGEST_SECONDS = 1_500
-
-
-class FailedError(Exception):
-    """What is told in one line."""
-
-
-def ask(url: str, body: Any = None, *, method: str | None = None, key: str = KEY, seconds: float = 120) -> Any:
-    """Get JSON, or post some, or as the method says; None for an empty answer."""
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=seconds) as answer:
-        content = answer.read()
-    return json.loads(content) if content else None
-
-
-class Processes:
-    """What runs, and can be killed and started again."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self._commands: dict[str, tuple[list[str], dict[str, str], str]] = {}
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, command: list[str], environment: dict[str, str], answers: str) -> None:
-        """Start a process, and wait until a URL of it answers."""
-        self._commands[name] = command, environment, answers
-        with (self._home / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(
-                [sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and self._running[name].poll() is None:
-            with contextlib.suppress(OSError):
-                ask(answers, seconds=5)
-                return
-            time.sleep(0.1)
-        raise FailedError(f"{name} does not answer; its log ends with:\n{self.tail(name)}")
-
-    def end(self, name: str, how: signal.Signals) -> int:
-        """End a process; its exit code."""
-        self._running[name].send_signal(how)
-        return self._running[name].wait(timeout=60)
-
-    def again(self, name: str) -> None:
-        """Start it as before."""
-        self.start(name, *self._commands[name])
-
-    def pid(self, name: str) -> int:
-        """The number of its process."""
-        return self._running[name].pid
-
-    def tail(self, name: str) -> str:
-        """The last lines of a log."""
-        return "\n".join((self._home / f"{name}.log").read_text(errors="replace").splitlines()[-15:])
-
-
-def until(what: str, look: Callable[[], Any], seconds: float = LONGEST_SECONDS) -> Any:
-    """Look until there is something, also through times in which nobody answers."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if found := look():
-                return found
-        time.sleep(0.2)
-    raise FailedError(f"not within {seconds:.0f} s: {what}")
-
-
-def metric(receiver: str, name: str) -> float:
-    """The sum of a metric of the receiver over its labels."""
-    with urllib.request.urlopen(f"{receiver}/metrics", timeout=30) as answer:
-        text = answer.read().decode()
-    return sum(
-        float(value) for value in re.findall(rf"^calendly_webhook_{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
-    )
 
 
 def stored(api: str, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -188,7 +105,7 @@ def storm(home: Path, bookings: int) -> bool:
         code = processes.end(name, how)
         say(f"{ask(deliveries)['delivered']} delivered: {what} (exit code {code})")
         time.sleep(1)  # meanwhile deliveries fail
-        processes.again(name)
+        processes.restart(name)
 
     # The receiver's counters begin anew when it does: it comes first.
     interrupted(0.25, "receiver", signal.SIGKILL, "receiver killed with kill -9")
@@ -260,10 +177,6 @@ def _judged(
 
 def _some(uris: list[str]) -> str:
     return f": {len(uris)}, such as {', '.join(uris[:3])}" if uris else ""
-
-
-def say(text: str) -> None:
-    print(f"▸ {text}", flush=True)
 
 
 if __name__ == "__main__":
