@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.local import own_environment
-from deployments.processes import MARK, end_all, free_port
+from deployments.processes import contained, free_port
 from tests.endurance.running import Processes
 
 KEY = "sandbox-key"
@@ -39,20 +39,12 @@ def sandbox(**options: object) -> Iterator[str]:
 @contextlib.contextmanager
 def prefect_server() -> Iterator[dict[str, str]]:
     """Run a Prefect server with SQLite and a home of its own; yield the environment for processes that use it."""
-    with tempfile.TemporaryDirectory(prefix="calendly-bench-") as folder:
-        home, port = Path(folder), free_port()
-        environment = own_environment(
-            home,
-            **{MARK: str(home)},
-            PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
-            PREFECT_SERVER_API_PORT=str(port),
-        )
-        try:
-            command = ["-m", "prefect", "server", "start"]
-            Processes(home).start("prefect", command, environment, f"http://127.0.0.1:{port}/api/health")
-            yield environment
-        finally:
-            end_all(home)
+    with tempfile.TemporaryDirectory(prefix="calendly-bench-") as folder, contained(home := Path(folder)):
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/api"
+        environment = own_environment(home, PREFECT_API_URL=url, PREFECT_SERVER_API_PORT=str(port))
+        Processes(home).start("prefect", ["-m", "prefect", "server", "start"], environment, f"{url}/health")
+        yield environment
 
 
 def job(name: str, *arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:

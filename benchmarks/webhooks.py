@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.claims import Claim
 from deployments.local import own_environment
-from deployments.processes import MARK, end_all, free_port
+from deployments.processes import contained, free_port
 from prefect_calendly.webhooks.signature import HEADER, sign
 from tests.endurance.running import Processes, metric, until
 from tests.webhooks.examples import booking
@@ -75,12 +75,8 @@ class Load:
 
 def webhooks(rounds: int, deliveries: int) -> Iterator[Claim]:
     """Deliveries a second and the slowest answers as ratios, and memory through many deliveries."""
-    with tempfile.TemporaryDirectory(prefix="calendly-bench-") as folder:
-        home = Path(folder)
-        try:
-            yield from _claims(_Servers(home), rounds, deliveries)
-        finally:
-            end_all(home)
+    with tempfile.TemporaryDirectory(prefix="calendly-bench-") as folder, contained(home := Path(folder)):
+        yield from _claims(_Servers(home), rounds, deliveries)
 
 
 class _Servers:
@@ -93,7 +89,6 @@ class _Servers:
         self.receiver = urls["receiver"]
         environment = own_environment(
             home,
-            **{MARK: str(home)},
             PREFECT_API_URL=f"{urls['prefect']}/api",
             PREFECT_SERVER_API_PORT=str(self.ports["prefect"]),
             CALENDLY_WEBHOOK_SIGNING_KEY=self.key,

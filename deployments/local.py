@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from deployments.processes import MARK
+
 
 def own_environment(home: Path, **settings: str) -> dict[str, str]:
     """Return this process's environment, with a Prefect home of its own and without the user's Prefect settings.
 
     Args:
-        home: The folder of the demo or of `make up`; Prefect's own is made inside.
+        home: The folder of the demo or of `make up`: processes are marked with it, Prefect's home is made inside.
         settings: More variables; they win.
 
     Returns:
@@ -19,6 +21,7 @@ def own_environment(home: Path, **settings: str) -> dict[str, str]:
     (home / "prefect").mkdir(parents=True, exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {
+        MARK: str(home),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "INFO",

@@ -25,7 +25,7 @@ from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
 from deployments.local import own_environment, sandbox_command
-from deployments.processes import MARK, end_all, free_port, is_free
+from deployments.processes import contained, end_all, free_port, is_free
 
 ROOT = Path(__file__).parent.parent
 SIGNING_KEY_BLOCK = "calendly-signing-key"  # as in prefect.yaml
@@ -82,7 +82,9 @@ def main() -> int:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _only_one(home):
             end_all(home)  # what one that was killed has left
-            return _run(home, _state(home, options.port), options)
+            state = _state(home, options.port)
+            with contained(home, with_parent=True):
+                return _run(home, state, options)
     except (Refused, OSError) as error:
         print(f"make up: {error}", file=sys.stderr)
         return 1
@@ -129,7 +131,6 @@ def _run(home: Path, state: dict[str, Any], options: argparse.Namespace) -> int:
     api, sandbox, receiver = (f"http://127.0.0.1:{state[name]}" for name in ("port", "sandbox_port", "receiver_port"))
     environment = own_environment(
         home,
-        **{MARK: str(home)},
         PYTHONUNBUFFERED="1",
         PREFECT_API_URL=f"{api}/api",
         PREFECT_SERVER_API_HOST="127.0.0.1",
@@ -169,7 +170,6 @@ def _run(home: Path, state: dict[str, Any], options: argparse.Namespace) -> int:
     except KeyError:  # honcho, stopped before it knew what it had started
         manager.returncode = 128 + signal.SIGINT
     finally:
-        end_all(home)
         ready.unlink(missing_ok=True)
     if manager.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         print("▸ Stopped; nothing is left running. `make up` goes on from here, `make clean` removes it.", flush=True)

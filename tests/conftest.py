@@ -2,6 +2,9 @@
 
 import os
 import tempfile
+from pathlib import Path
+
+from deployments.processes import MARK, start_watchdog
 
 # Before Prefect is imported: the developer's own Prefect home and server are never touched.
 _HOME = tempfile.TemporaryDirectory(prefix="prefect-calendly-tests-")
@@ -15,9 +18,12 @@ os.environ.update(
 for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "MATON_API_KEY", "MATON_GATEWAY_URL", "MATON_CONNECTIONS_URL"):
     os.environ.pop(name, None)
 
+# Whatever the tests start ends with them, also if they are killed.
+os.environ[MARK] = _HOME.name
+_WATCHDOG = start_watchdog(Path(_HOME.name))
+
 import functools  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402

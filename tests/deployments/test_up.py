@@ -20,8 +20,8 @@ import pytest
 
 from deployments.check import deployments_of
 from deployments.local import own_environment
-from deployments.processes import MARK, end_all, free_port, is_free
-from tests.support import ROOT, Stack, running_stack
+from deployments.processes import MARK, free_port, is_free
+from tests.support import ROOT, Stack, running_stack, until
 
 pytestmark = pytest.mark.stack
 
@@ -216,6 +216,9 @@ def test_a_second_start_goes_on_from_there(own: Path) -> None:
 
 def test_what_a_killed_one_left_is_ended_by_the_next(own: Path) -> None:
     with running_stack(own, "--no-runs", "--no-schedules") as stack:
+        children = psutil.Process(stack.process.pid).children()
+        (watchdog,) = [child for child in children if "deployments.processes" in child.cmdline()]
+        watchdog.kill()
         stack.process.kill()
         stack.process.wait(timeout=10)
         left = processes_of(own)
@@ -227,6 +230,20 @@ def test_what_a_killed_one_left_is_ended_by_the_next(own: Path) -> None:
         assert "make up: IsADirectoryError(" in failed.stdout
         assert "Traceback" not in failed.stdout + failed.stderr
         assert not [process for process in left if process.is_running()]
+    assert processes_of(own) == []
+
+
+def test_a_killed_test_run_leaves_nothing_of_its_stack(own: Path) -> None:
+    program = "import sys; from pathlib import Path; from tests.support import running_stack\n"
+    program += "with running_stack(Path(sys.argv[1])): raise AssertionError('killed too late')"
+    run = psutil.Popen([sys.executable, "-c", program, str(own)], cwd=ROOT)
+    started: list[psutil.Process] = []
+    try:
+        started = until(lambda: run.children(recursive=True) if len(processes_of(own)) >= 3 else [])
+    finally:
+        run.kill()
+        run.wait()
+    assert psutil.wait_procs(started, timeout=30)[1] == []
     assert processes_of(own) == []
 
 
@@ -251,17 +268,3 @@ def test_what_it_cannot_start_with_is_one_line(tmp_path: Path) -> None:
     done = up("--home", str(tmp_path / "up"))
     assert done.returncode == 1
     assert "state.json cannot be read: make clean" in done.stderr
-
-
-def test_processes_are_ended_by_their_mark_and_no_others(tmp_path: Path) -> None:
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    ours = subprocess.Popen(sleep, env={**os.environ, MARK: str(tmp_path)}, start_new_session=True)
-    others = subprocess.Popen(sleep, env={**os.environ, MARK: str(tmp_path / "other")})
-    try:
-        end_all(tmp_path)
-        assert not psutil.pid_exists(ours.pid)
-        assert others.poll() is None
-    finally:
-        for process in (ours, others):
-            process.kill()
-            process.wait()

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployments.local import own_environment
-from deployments.processes import MARK, end_all
+from deployments.processes import contained
 from tests.endurance.running import ROOT, FailedError, ask, until
 
 
@@ -29,8 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make latency-test", description=__doc__)
     parser.add_argument("--bookings", type=int, default=20, help="of each kind (default: 20)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="calendly-latency-") as folder:
-        home = Path(folder) / "up"
+    with tempfile.TemporaryDirectory(prefix="calendly-latency-") as folder, contained(home := Path(folder) / "up"):
         try:
             with _up(home) as stack:
                 _measured("process worker", stack, options.bookings)
@@ -39,8 +38,6 @@ def main() -> int:
         except FailedError as error:
             print(f"latency-test: {error}", file=sys.stderr)
             return 1
-        finally:
-            end_all(home)
     return 0
 
 
@@ -65,7 +62,7 @@ def _up(home: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
     """Serve the deployments from one process, and no longer through the work pool."""
-    environment = own_environment(home, **{MARK: str(home)}, PREFECT_API_URL=stack["api_url"])
+    environment = own_environment(home, PREFECT_API_URL=stack["api_url"])
     # Prefect leaves a deployment that is there the work pool that it has.
     delete = [sys.executable, "-m", "prefect", "--no-prompt", "deployment", "delete", "--all"]
     subprocess.run(delete, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)

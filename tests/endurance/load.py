@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deployments.local import own_environment
-from deployments.processes import MARK, end_all, free_port
+from deployments.processes import contained, free_port
 from tests.endurance.running import KEY, ROOT, FailedError, Processes, ask, say, until
 
 MOST_MEGABYTES: Final = 500
@@ -60,15 +60,12 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=100_000, help="future events, at least (default: 100000)")
     options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="calendly-load-") as folder:
-        home = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="calendly-load-") as folder, contained(home := Path(folder)):
         try:
             done = list(_load(home, options.hosts, options.events))
         except FailedError as error:
             print(f"load-test: {error}", file=sys.stderr)
             return 1
-        finally:
-            end_all(home)
     failed = _judged(done, options.hosts, options.events)
     print(f"\nDone in {time.monotonic() - began:.0f} s; nothing is left running.", flush=True)
     return int(failed)
@@ -77,9 +74,7 @@ def main() -> int:
 def _load(home: Path, hosts: int, events: int) -> Iterator[Done]:
     port, sandbox_port = free_port(), free_port()
     api, sandbox = f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{sandbox_port}"
-    environment = own_environment(
-        home, **{MARK: str(home)}, PREFECT_API_URL=api, PREFECT_SERVER_API_PORT=str(port), MATON_API_KEY=KEY
-    )
+    environment = own_environment(home, PREFECT_API_URL=api, PREFECT_SERVER_API_PORT=str(port), MATON_API_KEY=KEY)
     say(f"Starting a sandbox with {hosts} hosts and {events} future events, and a Prefect server …")
     processes = Processes(home)
     seeded = math.ceil(events / ACTIVE_SHARE) + BEHIND

@@ -36,7 +36,7 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from deployments.local import own_environment, sandbox_command
-from deployments.processes import MARK, end_all, free_port
+from deployments.processes import MARK, contained, free_port
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -203,7 +203,7 @@ async def _started(home: Path, postgres: Path, redis: str, exits: contextlib.Exi
     (home / "tmp").mkdir()
     path = f"{BIN}:{os.environ['PATH']}"
     # Workers of all users of a machine want to write to the same folder of its TMPDIR.
-    ours = own_environment(home, **{MARK: str(home)}, PYTHONUNBUFFERED="1", PATH=path, TMPDIR=str(home / "tmp"))
+    ours = own_environment(home, PYTHONUNBUFFERED="1", PATH=path, TMPDIR=str(home / "tmp"))
     ours = {name: value for name, value in ours.items() if not name.startswith("MATON_")}
     settings = {name: value for name, value in dotenv_values(ROOT / "deployments" / "server.env").items() if value}
     stack = Stack(
@@ -346,7 +346,7 @@ class Ran:
 async def _tested(home: Path, postgres: Path, redis: str) -> None:
     """Start everything, let the deployments run, and say what was found to be so."""
     with contextlib.ExitStack() as exits:
-        exits.callback(end_all, home)
+        exits.enter_context(contained(home))
         stack = await _started(home, postgres, redis, exits)
         os.environ.clear()
         os.environ.update(stack.client)

@@ -35,7 +35,7 @@ from threading import Event, Thread
 from typing import Any, ClassVar, Final
 
 from deployments.local import own_environment, sandbox_command
-from deployments.processes import MARK, end_all, free_port
+from deployments.processes import MARK, contained, free_port
 from tests.endurance.running import KEY, ROOT, FailedError, Processes, ask, say, tail
 
 BLOCK: Final = "soak-signing-key"
@@ -755,8 +755,8 @@ def main() -> int:
     began = time.monotonic()
     cases = [case() for case in CASES if options.flow is None or case.name in options.flow]
     say(f"Starting {options.worlds} sandboxes and Prefect servers; {options.kills} kills of each flow, seed {seed} …")
-    with tempfile.TemporaryDirectory(prefix="calendly-soak-") as folder:
-        home, free = Path(folder), SimpleQueue[tuple[World, Runner]]()
+    with tempfile.TemporaryDirectory(prefix="calendly-soak-") as folder, contained(home := Path(folder)):
+        free = SimpleQueue[tuple[World, Runner]]()
 
         def soak(case: Case) -> int:
             """How many kills of a flow have not ended well."""
@@ -780,7 +780,6 @@ def main() -> int:
             return 1
         finally:  # after Ctrl-C too, when some are at work
             pool.shutdown(wait=False, cancel_futures=True)
-            end_all(home)
     print(f"\nDone in {time.monotonic() - began:.0f} s, {failed} failed; nothing is left running.", flush=True)
     return int(failed > 0)
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from deployments.local import own_environment, sandbox_command
-from deployments.processes import MARK, end_all, free_port
+from deployments.processes import contained, free_port
 from tests.endurance.running import KEY, FailedError, Processes, ask, metric, say, until
 
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
@@ -49,15 +49,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make storm-test", description=__doc__)
     parser.add_argument("--bookings", type=int, default=10_000, help="how many (default: 10000)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="calendly-storm-") as folder:
-        home = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="calendly-storm-") as folder, contained(home := Path(folder)):
         try:
             failed = storm(home, options.bookings)
         except FailedError as error:
             print(f"storm-test: {error}", file=sys.stderr)
             return 1
-        finally:
-            end_all(home)
     return int(failed)
 
 
@@ -68,7 +65,6 @@ def storm(home: Path, bookings: int) -> bool:
     api, sandbox, receiver = (f"http://127.0.0.1:{port}" for port in ports.values())
     environment = own_environment(
         home,
-        **{MARK: str(home)},
         PREFECT_API_URL=f"{api}/api",
         PREFECT_SERVER_API_PORT=str(ports["prefect"]),
         CALENDLY_WEBHOOK_SIGNING_KEY=(signing_key := secrets.token_hex(24)),
