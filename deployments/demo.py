@@ -1,14 +1,14 @@
 """The demo: the three flows on a sandbox gateway, and a check of what they claim (`make demo`).
 
-It runs on a Prefect of its own, with an ephemeral server, in a folder of its own. With `--gateway live` the same
-flows run against the real gateway, dry-run only.
+It has a Prefect server of its own, in a folder of its own, that ends with it. With `--gateway live` the same flows run
+against the real gateway, dry-run only.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
+import atexit
 import json
 import os
 import secrets
@@ -18,21 +18,26 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from deployments.local import own_environment, sandbox_command
+from deployments.processes import free_port, start_watchdog
 
 if TYPE_CHECKING:
     from prefect_calendly import CalendlyCredentials
 
-CALLBACK_URL = "https://hooks.example.com/calendly"
-BLOCKED_DOMAINS = ["blocked.example", "spam-corp.example", "bücher.example"]
-
+CALLBACK_URL: Final = "https://hooks.example.com/calendly"
+BLOCKED_DOMAINS: Final = ["blocked.example", "spam-corp.example", "bücher.example"]
+_LONGEST_START_SECONDS: Final = 180
 
 _started: list[subprocess.Popen[str]] = []
+
+
+class StartError(Exception):
+    """Something that the demo needs did not start; the message says what to do."""
 
 
 @dataclass
@@ -63,57 +68,106 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
+    # Registered before Prefect is imported, so that Prefect's own exit handlers still find the server.
+    atexit.register(_end_processes)
     home = options.home.resolve()
-    _own_prefect(home)
     began = time.monotonic()
-    if options.gateway == "live":
-        ok = asyncio.run(_live(home, options.blocked_domain or ["blocked.example"]))
-    else:
-        key = options.sandbox_key or secrets.token_urlsafe(24)
-        _say(f"Starting the sandbox gateway with {options.events} scheduled events …")
-        with _sandbox(key, options.events) as url:
-            ok = asyncio.run(_on_sandbox(home, key, url))
+    try:
+        ok = _demo(home, options)
+    except StartError as error:
+        print(f"make demo: {error}", file=sys.stderr)
+        return 1
     _say(f"{'Done' if ok else 'FAILED'} in {time.monotonic() - began:.0f} s.")
     return 0 if ok else 1
 
 
+def _demo(home: Path, options: argparse.Namespace) -> bool:
+    """Start what the demo needs, and run it; whether all went well."""
+    api = _use_own_prefect(home)
+    start_watchdog(home, with_parent=True)
+    if options.gateway == "live":
+        _start_server(home, api)
+        return asyncio.run(_live(home, options.blocked_domain or ["blocked.example"]))
+    key = options.sandbox_key or secrets.token_urlsafe(24)
+    _say(f"Starting the sandbox gateway with {options.events} scheduled events …")
+    sandbox = _start_sandbox(key, options.events)
+    _start_server(home, api)
+    return asyncio.run(_on_sandbox(home, key, sandbox))
+
+
 def _stop(signal_number: int, frame: Any) -> NoReturn:
-    """End at once: Prefect would go on for minutes to tell a server that the same Ctrl-C has ended."""
+    """End at once: Prefect's own exit handlers would wait for answers to what was interrupted."""
     print("\n▸ Stopped. Nothing is left running; `make demo` starts afresh.", flush=True)
-    for process in _started:
-        process.terminate()
-    if server := sys.modules.get("prefect.server.api.server"):
-        with contextlib.suppress(Exception):
-            server.SubprocessASGIServer().stop()
+    _end_processes()
     os._exit(128 + signal_number)
 
 
-def _own_prefect(home: Path) -> None:
-    """Point Prefect, which is not imported yet, to a home and an ephemeral server of the demo's own."""
+def _end_processes() -> None:
+    for process in _started:
+        process.terminate()
+    for process in _started:
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+# Starting
+
+
+def _use_own_prefect(home: Path) -> str:
+    """Point Prefect, which is not imported yet, to a home and a server of the demo's own; return the server's API."""
+    port = free_port()
     environment = own_environment(
         home,
-        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="true",
-        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
-        PREFECT_LOGGING_SERVER_LEVEL="ERROR",
+        PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+        PREFECT_SERVER_API_HOST="127.0.0.1",
+        PREFECT_SERVER_API_PORT=str(port),
+        PREFECT_SERVER_UI_ENABLED="false",
+        PREFECT_UI_URL="",  # no links to pages that are not there
+        PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL="0.2",
+        PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE="200",
+        PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE="200",
     )
     os.environ.clear()
     os.environ.update(environment)
+    return environment["PREFECT_API_URL"]
 
 
-@contextlib.contextmanager
-def _sandbox(key: str, events: int) -> Iterator[str]:
-    """Run the sandbox in a process of its own; yield its URL."""
+def _start_sandbox(key: str, events: int) -> str:
+    """Start the sandbox; return its URL."""
     command = [sys.executable, *sandbox_command(events, key)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  (our own module)
     _started.append(process)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line.startswith("listening on "):
-            raise RuntimeError("the sandbox did not start; see above")
-        yield line.removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    line = process.stdout.readline() if process.stdout else ""
+    if not line.startswith("listening on "):
+        raise StartError("the sandbox did not start; see above")
+    return line.removeprefix("listening on ").strip()
+
+
+def _start_server(home: Path, api: str) -> None:
+    """Start the Prefect server, and wait until it answers."""
+    _say("Starting a Prefect server of the demo's own (the first time this takes some 20 s) …")
+    log = home / "server.log"
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    with log.open("w") as output:
+        # In a session of its own: Ctrl-C is for the demo, which then ends the server.
+        process = subprocess.Popen(  # noqa: S603  (our own command)
+            command, stdout=output, stderr=output, text=True, start_new_session=True
+        )
+    _started.append(process)
+    deadline = time.monotonic() + _LONGEST_START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{api}/health", timeout=5).close()  # noqa: S310  (loopback)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise StartError(f"the Prefect server did not start; see {_shown(log)}")
+
+
+# Running
 
 
 async def _on_sandbox(home: Path, key: str, url: str) -> bool:
@@ -159,7 +213,6 @@ async def _run(
     credentials: CalendlyCredentials, home: Path, blocked_domains: list[str], *, dry_run: bool
 ) -> list[Step]:
     """Run the three flows, one after the other; a failure of one does not stop the others."""
-    _say("Starting a Prefect server of the demo's own (the first time this takes some 20 s) …")
     from flows.availability_digest import availability_digest
     from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
     from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription

@@ -17,9 +17,11 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 import pytest
 from prefect.settings import get_current_settings
 
+from deployments.processes import MARK
 from prefect_calendly import client, connections
 from prefect_calendly.client import CalendlyClient, pace
 from prefect_calendly.sandbox import Sandbox
@@ -176,6 +178,18 @@ class Stack:
     def prefect(self) -> httpx.Client:
         """A client of the Prefect server, patient with its SQLite: 503 says that the database is locked just now."""
         return httpx.Client(base_url=self.api_url, transport=_Patient(), timeout=120)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """All processes that are marked with a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(home):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 @contextmanager

@@ -1,21 +1,22 @@
 """The demo does what it says, and leaves the key nowhere: not in its output, its files, or Prefect's database."""
 
 import base64
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import pytest
+
+from deployments.processes import end_all
+from tests.support import ROOT, processes_of, until
 
 pytestmark = pytest.mark.stack
 
-ROOT = Path(__file__).parent.parent.parent
 KEY = "demo-key-6Zx9Qw2LmR8tVb4N"
 
 
@@ -68,30 +69,24 @@ def test_the_live_demo_without_a_key_says_what_to_do(tmp_path: Path) -> None:
     assert "MATON_API_KEY" in done.stderr
 
 
-def test_ctrl_c_ends_it_at_once_and_leaves_no_process_behind(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "deployments.demo", "--home", str(tmp_path / "home"), "--events", "40"]
+@pytest.mark.parametrize(
+    ("how", "when"), [(signal.SIGINT, "Beginning flow run"), (signal.SIGKILL, "Starting a Prefect server")]
+)
+def test_ended_in_the_middle_it_leaves_no_process_behind(how: signal.Signals, when: str, tmp_path: Path) -> None:
+    log, home = tmp_path / "log", tmp_path / "home"
+    command = [sys.executable, "-m", "deployments.demo", "--home", str(home), "--events", "40"]
     with log.open("w") as output:
-        demo = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
+        demo = psutil.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     try:
-        while "Starting temporary server" not in log.read_text() and demo.poll() is None:
-            time.sleep(0.1)
-        os.killpg(demo.pid, signal.SIGINT)
-        assert demo.wait(timeout=60) == 128 + signal.SIGINT
-        assert "Stopped" in log.read_text()
-        deadline = time.monotonic() + 30
-        while _is_there(demo.pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not _is_there(demo.pid)
+        until(lambda: when in log.read_text() or demo.poll() is not None, 300)
+        started = until(lambda: found if len(found := demo.children()) == 3 else [])  # sandbox, server and watchdog
+        os.killpg(demo.pid, how)
+        assert demo.wait(timeout=60) == (128 + how if how == signal.SIGINT else -how)
+        assert ("Stopped. Nothing is left running" in log.read_text()) is (how == signal.SIGINT)
+        assert "Traceback" not in log.read_text()
+        assert psutil.wait_procs(started, timeout=30)[1] == []
+        assert processes_of(home) == []
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(demo.pid, signal.SIGKILL)
-
-
-def _is_there(group: int) -> bool:
-    """Whether any process of a group is still there."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        if demo.poll() is None:
+            demo.kill()
+        end_all(home)

@@ -20,8 +20,8 @@ import pytest
 
 from deployments.check import deployments_of
 from deployments.local import own_environment
-from deployments.processes import MARK, free_port, is_free
-from tests.support import ROOT, Stack, running_stack, until
+from deployments.processes import free_port, is_free
+from tests.support import ROOT, Stack, processes_of, running_stack, until
 
 pytestmark = pytest.mark.stack
 
@@ -38,17 +38,6 @@ def up(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
     )
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == str(home):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.fixture(scope="module")
