@@ -12,15 +12,16 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.events import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
-from deployments.check import AUTOMATIONS as FILE
-from deployments.check import automation_problems, blocks_of, no_server, with_block_ids
+from deployments.check import automations as check
+from deployments.check import server
+from deployments.files import AUTOMATIONS
 
 
 class BlockMissingError(Exception):
     """An automation names a block that is not there."""
 
 
-async def apply(path: Path = FILE) -> list[str]:
+async def apply(path: Path = AUTOMATIONS) -> list[str]:
     """Make the automations of a file, or bring those of the same name up to date.
 
     Args:
@@ -34,8 +35,8 @@ async def apply(path: Path = FILE) -> list[str]:
     """
     written = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
     async with get_client() as client:
-        ids = {slug: await _block_id(client, slug) for slug in blocks_of(written)}
-        wanted = [AutomationCore.model_validate(with_block_ids(each, ids)) for each in written]
+        ids = {slug: await _block_id(client, slug) for slug in check.blocks_of(written)}
+        wanted = [AutomationCore.model_validate(check.with_block_ids(each, ids)) for each in written]
         for automation in wanted:
             there = await client.read_automations_by_name(automation.name)
             if not there:
@@ -61,9 +62,9 @@ async def _block_id(client: PrefectClient, slug: str) -> str:
 def main() -> int:
     """Apply a file; return 1 and say why in one line if that cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m deployments.automations", description="Apply automations.")
-    parser.add_argument("file", nargs="?", type=Path, default=FILE)
+    parser.add_argument("file", nargs="?", type=Path, default=AUTOMATIONS)
     options = parser.parse_args()
-    if found := automation_problems(options.file) or asyncio.run(no_server()):
+    if found := check.problems(options.file) or asyncio.run(server.connection_problems()):
         print(*found, sep="\n", file=sys.stderr)
         return 1
     try:

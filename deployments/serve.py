@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
+from deployments.files import FILE, deployments_of
+
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.deployments.runner import RunnerDeployment
     from prefect.schedules import Schedule
-
-FILE = Path(__file__).with_name("prefect.yaml")
 
 
 def runner_deployment(deployment: dict[str, Any]) -> RunnerDeployment:
@@ -35,7 +35,7 @@ def runner_deployment(deployment: dict[str, Any]) -> RunnerDeployment:
     from prefect.schedules import Cron, Interval, RRule
     from prefect.types.entrypoint import EntrypointType
 
-    from deployments.check import trigger_of
+    from deployments.schema import trigger_of
 
     def schedule(written: dict[str, Any]) -> Schedule:
         kind = next(kind for kind in ("cron", "interval", "rrule") if kind in written)
@@ -69,9 +69,9 @@ def main() -> int:
 
     from prefect import serve
 
-    from deployments.check import deployments_of, problems, server_problems
+    from deployments.check import prefect_yaml, server
 
-    found = problems(options.file) or asyncio.run(server_problems(options.file, pools=False))
+    found = prefect_yaml.problems(options.file) or asyncio.run(server.problems(options.file, pools=False))
     if found:
         print(*found, sep="\n", file=sys.stderr)
         return 1

@@ -25,10 +25,10 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 from prefect.workers.process import ProcessWorker
 
-from deployments import check
+from deployments.check import automations, prefect_yaml
+from deployments.files import FILE, ROOT
 from prefect_calendly import CalendlyCredentials
 
-ROOT = Path(__file__).parent.parent
 SUBSCRIPTION = "ensure-webhook-subscription/ensure-webhook-subscription"
 _LONGEST_RUN_SECONDS = 300
 
@@ -61,7 +61,7 @@ async def set_up(home: Path, api: str, sandbox: str, receiver: str, *, runs: boo
     Raises:
         SetupError: Something did not work.
     """
-    if found := check.problems() + check.automation_problems():
+    if found := prefect_yaml.problems() + automations.problems():
         raise SetupError("the deployments are not as they should be:\n  " + "\n  ".join(found))
     key = json.loads((home / "state.json").read_text())["sandbox_key"]
     await _answers(f"{sandbox}/_sandbox/stats", "the sandbox", 60)
@@ -102,7 +102,7 @@ def say(text: str) -> None:
 
 
 async def _deploy(log: Path) -> None:
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(check.FILE), "--all"]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(FILE), "--all"]
     with log.open("w") as output:
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         if await process.wait():

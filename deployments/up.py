@@ -24,10 +24,10 @@ from typing import Any, NoReturn, TextIO
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
+from deployments.files import ROOT
 from deployments.local import own_environment, sandbox_command
 from deployments.processes import contained, end_all, free_port, is_free
 
-ROOT = Path(__file__).parent.parent
 SIGNING_KEY_BLOCK = "calendly-signing-key"  # as in prefect.yaml
 _LOG_LINE = re.compile(r"(\d\d:\d\d:\d\d)\.\d+ \| (?:INFO +|(\w+) +)\| Flow run '(.*?)' - (.*)")
 _OF_PREFECT = ("Downloading flow code", "Beginning flow run", "View at")

@@ -98,6 +98,23 @@ def test_no_module_imports_itself_through_others() -> None:
         pytest.fail(" is imported by ".join(error.args[1]))
 
 
+@pytest.mark.parametrize("folder", ["prefect_calendly", "flows", "deployments"])
+def test_nothing_imports_prefects_internals(folder: str) -> None:
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    assert paths
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            for name in names:
+                first, *others = name.split(".")
+                private = others[:1] == ["cli"] or any(part.startswith("_") for part in others)
+                assert first != "prefect" or not private, f"{path.relative_to(ROOT)} imports {name}"
+
+
 def test_prefect_finds_the_collection_and_type_checkers_the_types() -> None:
     (found,) = entry_points(group="prefect.collections", name="prefect_calendly")
     assert found.load().CalendlyCredentials is prefect_calendly.CalendlyCredentials

@@ -14,6 +14,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments import automations
+from deployments.files import AUTOMATIONS
 from tests.support import ROOT, Stack
 
 pytestmark = pytest.mark.stack
@@ -25,7 +26,7 @@ PREFIX = "applied twice"
 def file(stack: Stack, tmp_path: Path) -> Iterator[Path]:
     """The shipped automations under names of this test's own; nothing is left of them."""
     path = tmp_path / "automations.yaml"
-    path.write_text(automations.FILE.read_text().replace("name: calendly - ", f"name: {PREFIX} - "))
+    path.write_text(AUTOMATIONS.read_text().replace("name: calendly - ", f"name: {PREFIX} - "))
     with temporary_settings({PREFECT_API_URL: stack.api_url}), stack.prefect() as http:
         yield path
         for each in there(http):

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments import check
+from deployments.check import __main__ as command
+from deployments.check import automations, prefect_yaml, server
+from deployments.files import AUTOMATIONS, EVENT_AUTOMATIONS, FILE, deployments_of
 from tests.support import ROOT, Stack
 
-pytestmark = pytest.mark.stack
-
-SHIPPED = yaml.safe_load(check.FILE.read_text())
+SHIPPED = yaml.safe_load(FILE.read_text())
 CANCEL, DRY_RUN, _, DIGEST, WEBHOOK, *_, EXPIRED = range(len(SHIPPED["deployments"]))
 
 
@@ -67,17 +67,17 @@ def without(number: int, *path: str | int) -> Callable[[dict[str, Any]], None]:
 def problems_of(file: Any, tmp_path: Path) -> list[str]:
     path = tmp_path / "prefect.yaml"
     path.write_text(yaml.safe_dump(file))
-    return check.problems(path)
+    return prefect_yaml.problems(path)
 
 
 def test_the_shipped_files_are_as_they_should_be() -> None:
-    assert check.problems() == []
-    assert check.automation_problems() == []
-    assert check.automation_problems(check.EVENT_AUTOMATIONS) == []
+    assert prefect_yaml.problems() == []
+    assert automations.problems() == []
+    assert automations.problems(EVENT_AUTOMATIONS) == []
 
 
 def test_every_flow_that_is_meant_to_run_by_itself_is_deployed_with_a_schedule() -> None:
-    deployments = {each["name"]: each for each in check.deployments_of()}
+    deployments = {each["name"]: each for each in deployments_of()}
     schedules = {name: [s["cron"] for s in each.get("schedules", [])] for name, each in deployments.items()}
     assert schedules == {
         "cancel-blocked-domains": ["0 * * * *"],
@@ -139,14 +139,17 @@ MUTATIONS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     # Values that Prefect refuses, or that fail when it runs
     "cron": (
         changed(CANCEL, "schedules", 0, "cron", to="0 * * *"),
-        "schedules[0].cron: '0 * * *' is none; write five fields",
+        "schedules[0].cron: '0 * * *' is invalid; write five fields",
     ),
-    "cron out of range": (changed(CANCEL, "schedules", 0, "cron", to="0 25 * * *"), "cron: '0 25 * * *' is none"),
+    "cron out of range": (changed(CANCEL, "schedules", 0, "cron", to="0 25 * * *"), "cron: '0 25 * * *' is invalid"),
     "rrule": (
         changed(CANCEL, "schedules", 0, to={"rrule": "FREQ=NEVER", "slug": "x", "timezone": "UTC"}),
-        "schedules[0].rrule: 'FREQ=NEVER' is none; write RFC 5545",
+        "schedules[0].rrule: 'FREQ=NEVER' is invalid; write RFC 5545",
     ),
-    "no kind of schedule": (without(CANCEL, "schedules", 0, "cron"), "Exactly one of 'cron', 'interval', or 'rrule'"),
+    "no kind of schedule": (
+        without(CANCEL, "schedules", 0, "cron"),
+        "cancel-blocked-domains: schedules[0]: Value error, exactly one of cron, interval and rrule must be given",
+    ),
     "zone": (
         changed(DIGEST, "schedules", 0, "timezone", to="Europe/Berln"),
         "schedules[0].timezone: 'Europe/Berln' is no IANA zone; did you mean Europe/Berlin?",
@@ -155,7 +158,7 @@ MUTATIONS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "no slug": (without(DIGEST, "schedules", 0, "slug"), "schedules[0].slug: is missing"),
     "slug twice": (
         lambda file: of(file)["schedules"].append(dict(of(file)["schedules"][0])),
-        "schedules[0].slug: 'hourly' stands twice",
+        "schedules[0].slug: 'hourly' is there twice",
     ),
     "old schedule": (changed(DRY_RUN, "schedule", to={"cron": "0 * * * *"}), "schedule: is deprecated"),
     "collision strategy": (
@@ -175,7 +178,7 @@ MUTATIONS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     ),
     "no entrypoint": (without(CANCEL, "entrypoint"), "entrypoint: is missing"),
     "no name": (without(CANCEL, "name"), "deployments[0]: needs a name"),
-    "name twice": (changed(DRY_RUN, "name", to="cancel-blocked-domains"), "stands twice for the same flow"),
+    "name twice": (changed(DRY_RUN, "name", to="cancel-blocked-domains"), "is there twice for the same flow"),
     "no deployments": (lambda file: file.pop("deployments"), "deployments: must be a list of deployments"),
     "trigger's type": (changed(EXPIRED, "triggers", 0, "type", to="events"), "triggers[0].type: must be one of event"),
     "trigger's posture": (changed(EXPIRED, "triggers", 0, "posture", to="Passive"), "triggers[0].posture: "),
@@ -219,7 +222,7 @@ MUTATIONS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     ),
     "reference": (
         changed(CANCEL, "parameters", "credentials", to={"$ref": {"block_document_slug": "main"}}),
-        "parameters.credentials: a saved block is named so: {$ref:",
+        "parameters.credentials: refer to a saved block by {$ref:",
     ),
     "block type": (
         changed(CANCEL, "parameters", "credentials", to={"$ref": {"block_document_slug": "calendly/main"}}),
@@ -288,27 +291,27 @@ def test_a_file_that_cannot_be_read_is_one_problem(text: str | None, said: str, 
     path = tmp_path / "prefect.yaml"
     if text is not None:
         path.write_text(text)
-    (problem,) = check.problems(path)
+    (problem,) = prefect_yaml.problems(path)
     assert problem.startswith(said)
     assert "\n" not in problem
-    assert len(check.automation_problems(path)) == 1
+    assert len(automations.problems(path)) == 1
 
 
 def test_mistakes_in_the_automations_are_found_too(tmp_path: Path) -> None:
-    file = json.loads(json.dumps(yaml.safe_load(check.AUTOMATIONS.read_text())))
+    file = json.loads(json.dumps(yaml.safe_load(AUTOMATIONS.read_text())))
     file["automations"][0]["trigger"]["expects"] = file["automations"][0]["trigger"].pop("expect")
     file["automations"][1]["actions"][0]["state"] = "DEAD"
     file["version"] = 1
     path = tmp_path / "automations.yaml"
     path.write_text(yaml.safe_dump(file))
-    found = check.automation_problems(path)
+    found = automations.problems(path)
     assert "version: Prefect does not read this" in found
     assert [problem for problem in found if "automations[0].trigger.expects: Prefect does not read this" in problem]
     (wrong_state,) = [problem for problem in found if problem.startswith("automations[1]")]
     assert wrong_state.startswith("automations[1].actions[0].state: Input should be 'SCHEDULED'")
     file["automations"][1]["actions"][0]["type"] = "change-state"
     path.write_text(yaml.safe_dump(file))
-    (wrong_type,) = [problem for problem in check.automation_problems(path) if problem.startswith("automations[1]")]
+    (wrong_type,) = [problem for problem in automations.problems(path) if problem.startswith("automations[1]")]
     assert wrong_type.startswith("automations[1].actions[0].type: must be one of ")
 
 
@@ -316,10 +319,10 @@ def test_the_command_prints_problems_and_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["check"])
-    assert check.main() == 0
+    assert command.main() == 0
     assert capsys.readouterr().out == "prefect.yaml: 9 deployments, no problems\n"
     monkeypatch.setattr(sys, "argv", ["check", str(tmp_path / "none.yaml")])
-    assert check.main() == 1
+    assert command.main() == 1
     assert "none.yaml: cannot be read" in capsys.readouterr().err
 
 
@@ -336,6 +339,7 @@ def test_without_a_server_the_check_says_so_in_one_line() -> None:
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.stack
 async def test_pools_and_blocks_that_are_not_there_are_named(stack: Stack, tmp_path: Path) -> None:
     file = fresh()
     of(file)["work_pool"]["name"] = "nowhere"
@@ -344,12 +348,12 @@ async def test_pools_and_blocks_that_are_not_there_are_named(stack: Stack, tmp_p
     path = tmp_path / "prefect.yaml"
     path.write_text(yaml.safe_dump(file))
     with temporary_settings({PREFECT_API_URL: stack.api_url}):
-        assert await check.server_problems() == []
-        found = await check.server_problems(path)
+        assert await server.problems() == []
+        found = await server.problems(path)
         assert [problem.partition(": does not exist")[0] for problem in found] == [
             "work pool nowhere",
             "block calendly-credentials/other",
             "block slack-webhook/ops",
         ]
         assert "prefect work-pool create nowhere --type process" in found[0]
-        assert len(await check.server_problems(path, pools=False)) == 2
+        assert len(await server.problems(path, pools=False)) == 2

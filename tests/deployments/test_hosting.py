@@ -222,7 +222,7 @@ def test_the_page_names_only_what_is_there() -> None:
     assert len(paths) > 5
     assert not [path for path in paths if not list(ROOT.glob(path))]
     modules = set(re.findall(r"-m deployments\.(\w+)", README))
-    assert not [name for name in modules if not (HERE / f"{name}.py").exists()]
+    assert not [name for name in modules if not list(HERE.glob(f"{name}.py")) + list(HERE.glob(f"{name}/__main__.py"))]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE)) <= targets
     for service in re.findall(r"(?:run --rm|exec -T) (\w+)", README):

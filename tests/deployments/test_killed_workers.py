@@ -19,7 +19,8 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments import automations, check
+from deployments import automations
+from deployments.files import AUTOMATIONS, deployments_of
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
 from tests.support import ROOT, Stack
@@ -38,7 +39,7 @@ class Case:
         self.environment = {**os.environ, "PREFECT_API_URL": stack.api_url, "PREFECT_WORKER_QUERY_SECONDS": "1"}
         self.log = folder / f"{name}.log"
         self.worker: psutil.Popen | None = None
-        self.deployment = json.loads(json.dumps(check.deployments_of()[0]))
+        self.deployment = json.loads(json.dumps(deployments_of()[0]))
         del self.deployment["schedules"]
         self.deployment |= {"name": name, "tags": [TAG, "writes"]}
         self.deployment["work_pool"]["name"] = name
@@ -111,7 +112,7 @@ def wait_until(what: Callable[[], bool], seconds: float, cases: list[Case]) -> N
 @pytest.fixture
 def cases(stack: Stack, tmp_path: Path) -> Iterator[dict[signal.Signals, Case]]:
     """Two cases at the same time, for it takes its time until a run is missed."""
-    text = automations.FILE.read_text().replace("prefect.tag.calendly", f"prefect.tag.{TAG}")
+    text = AUTOMATIONS.read_text().replace("prefect.tag.calendly", f"prefect.tag.{TAG}")
     text = text.replace("name: calendly - ", f"name: {TAG} - ").replace("within: 90", f"within: {SILENCE_SECONDS}")
     (tmp_path / "automations.yaml").write_text(text)
     cases: dict[signal.Signals, Case] = {}

@@ -17,7 +17,7 @@ import yaml
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 
 from deployments import serve
-from deployments.check import FILE, deployments_of
+from deployments.files import FILE, deployments_of
 from tests.support import ROOT, Stack
 
 pytestmark = pytest.mark.stack

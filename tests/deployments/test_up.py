@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from deployments.check import deployments_of
+from deployments.files import deployments_of
 from deployments.local import own_environment
 from deployments.processes import free_port, is_free
 from tests.support import ROOT, Stack, processes_of, running_stack, until

@@ -17,7 +17,8 @@ import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments import automations, check
+from deployments import automations
+from deployments.files import EVENT_AUTOMATIONS
 from tests.flows.conftest import Receiver
 from tests.support import Stack, until
 
@@ -105,7 +106,7 @@ def test_a_booking_of_anybody_else_stays(stack: Stack, calendly: Calendly, domai
 def told(stack: Stack, tmp_path: Path) -> Iterator[Receiver]:
     """The shipped examples of automations, with messages to a receiver of this test; nothing is left of them."""
     receiver, name = Receiver(), f"e2e-{secrets.token_hex(4)}"
-    written = yaml.safe_load(check.EVENT_AUTOMATIONS.read_text())
+    written = yaml.safe_load(EVENT_AUTOMATIONS.read_text())
     for automation in written["automations"]:
         automation["name"] = automation["name"].replace("calendly - ", f"{PREFIX} - ")
         for action in automation["actions"]:
