@@ -1,8 +1,8 @@
-"""The deployments on a Prefect as it is run for real: PostgreSQL, Redis, API and services apart, two workers.
+"""The deployments on a Prefect as it runs in production: PostgreSQL, Redis, API and services apart, two workers.
 
 `make scale-test` starts all of it from Debian's packages and this checkout, in a temporary folder and on free ports,
-with the commands of compose.yaml and the settings of server.env; lets the deployments run against the sandbox on both
-workers; compares what the runs say with what the sandbox says; changes both keys; and stops all of it.
+with the commands of compose.yaml and the settings of server.env. It runs the deployments against the sandbox on both
+workers, compares what the runs say with what the sandbox says, changes both keys, and stops everything.
 """
 
 from __future__ import annotations
@@ -12,42 +12,30 @@ import asyncio
 import contextlib
 import json
 import os
-import pwd
-import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
-import yaml
 from cryptography.fernet import Fernet
-from dotenv import dotenv_values
 
-from deployments.local import own_environment, sandbox_command
-from deployments.processes import MARK, contained, free_port
+from deployments.processes import contained, free_port
+from tests.endurance.running import FailedError
+from tests.endurance.scale_stack import COMPOSE, Stack, find_postgres, find_redis, get, start_server, start_stack, until
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-ROOT = Path(__file__).parent.parent.parent
-COMPOSE = yaml.safe_load((ROOT / "deployments" / "compose.yaml").read_text())["services"]
-BIN = Path(sys.executable).parent
-DEBIAN = Path("/usr/lib/postgresql")
 LONGEST_SECONDS = 340
-EVENTS = 60
 CALLBACK_URL = "https://hooks.example.com/webhooks/calendly"  # as in prefect.yaml
 WORKERS = ("worker-1", "worker-2")
 
@@ -58,9 +46,9 @@ CANCEL, DRY_RUN, APPROVAL, DIGEST, WEBHOOK = (
     "availability-digest",
     "ensure-webhook-subscription",
 )
-# Started at once, one round after the other.
+# The runs of a round start at the same time.
 ROUNDS = ((DRY_RUN, DIGEST) * 3, (CANCEL, WEBHOOK) * 2, (CANCEL, WEBHOOK, DIGEST))
-# Of two at once of a deployment with a limit of one, Prefect cancels the second.
+# Of two runs at the same time of a deployment with a limit of one, Prefect cancels the second.
 EXPECTED = {
     DRY_RUN: "3 Completed",
     DIGEST: "5 Completed",
@@ -69,94 +57,13 @@ EXPECTED = {
     APPROVAL: "1 Completed",
 }
 
-Command = Sequence[str | Path]
-
-
-class FailedError(Exception):
-    """What is told in one line."""
-
-
-@dataclass
-class Stack:
-    """All processes of the test, and what they are told."""
-
-    home: Path
-    server: dict[str, str]
-    client: dict[str, str]
-    sandbox: str
-    exits: contextlib.ExitStack
-    stop_server: list[Callable[[], None]] = field(default_factory=list)
-    took: list[tuple[str, float]] = field(default_factory=list)
-
-    @property
-    def api(self) -> str:
-        return self.client["PREFECT_API_URL"]
-
-    def log(self, name: str) -> Path:
-        return self.home / "logs" / f"{name}.log"
-
-    @contextlib.contextmanager
-    def step(self, what: str) -> Iterator[None]:
-        print(f"▸ {what} …", flush=True)
-        began = time.monotonic()
-        yield
-        self.took.append((what, time.monotonic() - began))
-
-    def start(
-        self,
-        name: str,
-        command: Command,
-        environment: Mapping[str, str],
-        *,
-        user: str | None = None,
-        end_with: signal.Signals = signal.SIGTERM,
-    ) -> Callable[[], None]:
-        """Start what runs until the end of the test, or until what is returned is called."""
-        with self.log(name).open("a") as log:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True, **_as(user)
-            )
-
-        def stop() -> None:
-            process.send_signal(end_with)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-        self.exits.callback(stop)
-        return stop
-
-    def do(
-        self, name: str, command: Command, environment: Mapping[str, str], *, user: str | None = None, answer: str = ""
-    ) -> None:
-        """Do what ends by itself; `answer` is what it is told on its standard input."""
-        with self.log(name).open("a") as log:
-            done = subprocess.run(
-                command,
-                cwd=ROOT,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                input=answer,
-                text=True,
-                check=False,
-                **_as(user),
-            )
-        if done.returncode:
-            raise FailedError(f"{name} failed, see {name}.log")
-
-
-def _as(user: str | None) -> dict[str, Any]:
-    return {"user": user, "group": user, "extra_groups": []} if user else {}
-
 
 def main() -> int:
-    """Run the test; return 0 if all was as it should be."""
+    """Run the test; return 0 if all is well, else 1."""
     argparse.ArgumentParser(prog="make scale-test", description=__doc__).parse_args()
     began, logs = time.monotonic(), ""
     try:
-        postgres, redis = _postgres(), _redis()
+        postgres, redis = find_postgres(), find_redis()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, _stop)
         signal.alarm(LONGEST_SECONDS)
@@ -177,166 +84,9 @@ def _stop(number: int, frame: Any) -> NoReturn:
     raise FailedError(f"{why}, and has ended all its processes")
 
 
-def _postgres() -> Path:
-    """Return the folder of the newest PostgreSQL's programs."""
-    debian = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    found = str(debian[-1]) if debian else shutil.which("initdb")
-    if found is None:
-        raise FailedError("PostgreSQL's initdb is missing: apt-get install postgresql, then again")
-    return Path(found).parent
-
-
-def _redis() -> str:
-    found = shutil.which("redis-server")
-    if found is None:
-        raise FailedError("redis-server is missing: apt-get install redis-server, then again")
-    return found
-
-
-# Starting
-
-
-async def _started(home: Path, postgres: Path, redis: str, exits: contextlib.ExitStack) -> Stack:
-    """Start everything but the workers."""
-    database, broker, api, sandbox = (free_port() for _ in range(4))
-    password, login = secrets.token_hex(24), f"admin:{secrets.token_hex(24)}"
-    (home / "tmp").mkdir()
-    path = f"{BIN}:{os.environ['PATH']}"
-    # Workers of all users of a machine want to write to the same folder of its TMPDIR.
-    ours = own_environment(home, PYTHONUNBUFFERED="1", PATH=path, TMPDIR=str(home / "tmp"))
-    ours = {name: value for name, value in ours.items() if not name.startswith("MATON_")}
-    settings = {name: value for name, value in dotenv_values(ROOT / "deployments" / "server.env").items() if value}
-    stack = Stack(
-        home,
-        server=ours
-        | settings
-        | {
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{database}/prefect",
-            "PREFECT_REDIS_MESSAGING_URL": f"redis://127.0.0.1:{broker}/0",
-            "PREFECT_SERVER_DOCKET_URL": f"redis://127.0.0.1:{broker}/1",
-            "PREFECT_SERVER_ENCRYPTION_KEY": Fernet.generate_key().decode(),
-            "PREFECT_SERVER_API_AUTH_STRING": login,
-            "PREFECT_SERVER_API_HOST": "127.0.0.1",
-            "PREFECT_SERVER_API_PORT": str(api),
-            "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{api}/api",
-        },
-        client=ours
-        | {
-            "PREFECT_API_URL": f"http://127.0.0.1:{api}/api",
-            "PREFECT_API_AUTH_STRING": login,
-            "PREFECT_UI_URL": f"http://127.0.0.1:{api}",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
-        },
-        sandbox=f"http://127.0.0.1:{sandbox}",
-        exits=exits,
-    )
-    (home / "logs").mkdir()
-    with stack.step("PostgreSQL and Redis"):
-        await _start_postgres(stack, postgres, database, password)
-        stack.start("redis", [redis, "--port", str(broker), "--bind", "127.0.0.1", "--save", "", "--dir", home], ours)
-    with stack.step("migrate"):
-        stack.do("migrate", COMPOSE["migrate"]["command"], stack.server)
-    with stack.step("API, services and sandbox"):
-        await _start_server(stack)
-        key = secrets.token_urlsafe(24)
-        stack.start("sandbox", [sys.executable, *sandbox_command(EVENTS, key, sandbox)], ours)
-        await _until(lambda: _get(f"{stack.sandbox}/_sandbox/stats"), "the sandbox did not answer")
-    with stack.step("block, work pool and deployments"):
-        stack.do("block", ["python", "-c", SAVE_BLOCK, stack.sandbox], stack.client)
-        # As a key is changed: all else that stands in the block stays.
-        stack.do("block", ["python", "-m", "deployments.keys", "maton"], stack.client, answer=key)
-        stack.do("deploy", COMPOSE["deploy"]["command"], stack.client)
-    return stack
-
-
-SAVE_BLOCK = """
-import sys
-from prefect_calendly import CalendlyCredentials
-CalendlyCredentials(
-    api_key="an-old-key", gateway_url=f"{sys.argv[1]}/calendly", connections_url=sys.argv[1], max_concurrency=4
-).save("main")
-"""
-
-
-async def _start_server(stack: Stack) -> None:
-    stack.stop_server = [stack.start(name, COMPOSE[name]["command"], stack.server) for name in ("api", "services")]
-    await _until(lambda: _get(f"{stack.api}/ready"), "the API was not ready")
-    health = COMPOSE["services"]["healthcheck"]["test"][1:]
-    await _until(lambda: _answers(health, stack.server), "the services were not healthy")
-
-
-async def _start_postgres(stack: Stack, programs: Path, port: int, password: str) -> None:
-    """PostgreSQL refuses to run as root: then it is the user of Debian's package."""
-    folder = stack.home / "postgres"
-    folder.mkdir(mode=0o700)
-    user = None
-    if os.geteuid() == 0:
-        try:
-            owner = pwd.getpwnam("postgres")
-        except KeyError:
-            raise FailedError("there is no user postgres: apt-get install postgresql, or do not run as root") from None
-        user = owner.pw_name
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-        stack.home.chmod(0o711)
-    secret = folder / "password"
-    secret.write_text(password)
-    data, environment = folder / "data", {name: stack.client[name] for name in (MARK, "PATH")} | {"LC_ALL": "C.UTF-8"}
-    initdb: Command = [programs / "initdb", "--username=prefect", "--auth=scram-sha-256", "--pwfile", secret, data]
-    stack.do("postgres", initdb, environment, user=user)
-    settings = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-    # To PostgreSQL, SIGINT means: end now, and properly.
-    server: Command = [programs / "postgres", "-D", data, *settings]
-    stack.start("postgres", server, environment, user=user, end_with=signal.SIGINT)
-    there = ["--host=127.0.0.1", f"--port={port}"]
-    await _until(lambda: _answers([programs / "pg_isready", *there], environment), "PostgreSQL was not ready")
-    createdb: Command = [programs / "createdb", *there, "--username=prefect", "prefect"]
-    stack.do("postgres", createdb, environment | {"PGPASSWORD": password})
-
-
-def _answers(command: Command, environment: Mapping[str, str]) -> bool:
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=20, check=False)
-    return done.returncode == 0
-
-
-async def _until(check: Callable[[], Any], otherwise: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = check()
-        if await answer if isawaitable(answer) else answer:
-            return
-        if time.monotonic() > deadline:
-            raise FailedError(f"{otherwise} within {seconds:.0f} s")
-        await asyncio.sleep(0.3)
-
-
-def _get(url: str, body: Any = None) -> Any:
-    """Return what an address of this machine answers; None as long as it does not."""
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        with urllib.request.urlopen(url, data, timeout=10) as answer:
-            return json.load(answer)
-    except (urllib.error.URLError, OSError):
-        return None
-
-
-def _form_of(run: FlowRun) -> str:
-    """Return where the form is kept that a run waits with."""
-    return str(run.state.state_details.run_input_keyset["schema"])  # type: ignore[union-attr, index]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
-    padded = (zip(line, widths, strict=True) for line in lines)
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in line).rstrip() for line in padded)
-
-
-# Running
-
-
 @dataclass
 class Ran:
-    """One flow run, and who took it how often."""
+    """A flow run, and the workers that took it."""
 
     deployment: str
     run: FlowRun
@@ -344,10 +94,10 @@ class Ran:
 
 
 async def _tested(home: Path, postgres: Path, redis: str) -> None:
-    """Start everything, let the deployments run, and say what was found to be so."""
+    """Start everything, run the deployments, and print what was found."""
     with contextlib.ExitStack() as exits:
         exits.enter_context(contained(home))
-        stack = await _started(home, postgres, redis, exits)
+        stack = await start_stack(home, postgres, redis, exits)
         os.environ.clear()
         os.environ.update(stack.client)
         from prefect.client.orchestration import get_client
@@ -387,11 +137,11 @@ class _Test:
 
     def check(self, right: bool, what: str) -> None:
         if not right:
-            raise FailedError(f"it is not so that {what}")
+            raise FailedError(f"this is not true: {what}")
         self.found.append(what)
 
     async def schedule(self) -> None:
-        """Scheduling is a service: see that it works; then pause it, for it would add runs of its own."""
+        """See that the scheduler makes runs, then pause all schedules, so that no other runs are added."""
         from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 
         deployments = await self.client.read_deployments()
@@ -401,7 +151,7 @@ class _Test:
             filters = [DeploymentFilter(id=DeploymentFilterId(any_=[item.id])) for item in scheduled]
             return all([await self.client.read_flow_runs(deployment_filter=its, limit=1) for its in filters])
 
-        await _until(all_have_runs, "not all deployments with an active schedule got runs")
+        await until(all_have_runs, "not all deployments with an active schedule got runs")
         for item in scheduled:
             for schedule in item.schedules:
                 await self.client.update_deployment_schedule(item.id, schedule.id, active=False)
@@ -410,19 +160,19 @@ class _Test:
     async def start_worker(self, name: str) -> None:
         port, command = free_port(), [*COMPOSE["worker"]["command"], "--name", name]
         health = {"PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1", "PREFECT_WORKER_WEBSERVER_PORT": str(port)}
-        command[command.index("--limit") + 1] = "4"  # at once, so that the first round is more than one worker takes
+        command[command.index("--limit") + 1] = "4"  # fewer than the runs of the first round
         self.stack.start(name, command, self.stack.client | health)
-        await _until(lambda: _get(f"http://127.0.0.1:{port}/health"), f"{name} is not healthy")
+        await until(lambda: get(f"http://127.0.0.1:{port}/health"), f"{name} is not healthy")
 
     async def run(self, *names: str) -> list[Ran]:
-        """Start runs at once, and wait until each has ended or waits for a person."""
+        """Start runs at the same time, and wait until each has ended or waits for a person."""
         runs = [await self.client.create_flow_run_from_deployment(self.deployments[name]) for name in names]
         ran = [Ran(name, await self.rest(run.id), []) for name, run in zip(names, runs, strict=True)]
         self.ran += ran
         return ran
 
     async def rest(self, run: UUID) -> FlowRun:
-        """Return a run as soon as nothing more happens in it by itself."""
+        """Wait until a run has ended or waits for a person; return it."""
         found: FlowRun
 
         async def rests() -> bool:
@@ -430,11 +180,11 @@ class _Test:
             found = await self.client.read_flow_run(run)
             return found.state is not None and (found.state.is_final() or found.state.is_paused())
 
-        await _until(rests, f"the flow run {run} has not ended", 120)
+        await until(rests, f"the flow run {run} has not ended", 120)
         return found
 
     async def read_plan(self) -> None:
-        """What would be canceled, as the dry runs say in their tables."""
+        """Read from the tables of the dry runs what would be canceled."""
         from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
         plans = []
@@ -450,20 +200,20 @@ class _Test:
         self.planned = plans[0]
 
     def check_cancellations(self) -> None:
-        canceled, stats = self.canceled(), _get(f"{self.stack.sandbox}/_sandbox/stats")
+        canceled, stats = self.canceled(), get(f"{self.stack.sandbox}/_sandbox/stats")
         self.check(canceled == self.planned, f"exactly the {len(self.planned)} planned cancellations happened")
         self.check(stats["writes"]["cancellation"] == len(self.planned), "none of them was sent twice")
-        hooks = _get(f"{self.stack.sandbox}/_sandbox/state")["webhook_subscription_list"]
+        hooks = get(f"{self.stack.sandbox}/_sandbox/state")["webhook_subscription_list"]
         ours = [hook["state"] for hook in hooks if hook["callback_url"] == CALLBACK_URL]
         self.check(ours == ["active"], "there is one webhook subscription of ours, and it is active")
 
     def canceled(self) -> list[str]:
-        """The events that were canceled, as the sandbox says."""
-        state = _get(f"{self.stack.sandbox}/_sandbox/state")
+        """Return the events that were canceled, as the sandbox says."""
+        state = get(f"{self.stack.sandbox}/_sandbox/state")
         return sorted(event["uri"].rpartition("/")[2] for event in state["canceled_by_api"])
 
     async def approve(self) -> None:
-        """Two more bookings; a person lets one of them be canceled."""
+        """Book twice more; a person approves that one of them is canceled."""
         before = self.canceled()
         booked = [self.book(days) for days in (2, 3)]
         (asked,) = await self.run(APPROVAL)
@@ -479,21 +229,21 @@ class _Test:
     def book(self, days: int) -> str:
         start = (datetime.now(UTC) + timedelta(days=days)).isoformat()
         event = {"start_time": start, "invitees": [{"email": "someone@blocked.example"}]}
-        return str(_get(f"{self.stack.sandbox}/_sandbox/events", event)["uri"]).rpartition("/")[2]
+        return str(get(f"{self.stack.sandbox}/_sandbox/events", event)["uri"]).rpartition("/")[2]
 
     async def change_encryption_key(self) -> None:
         for stop in self.stack.stop_server:
             stop()
         key = Fernet.generate_key().decode()
         command = ["python", "-m", "deployments.keys", "encryption"]
-        self.stack.do("encryption", command, self.stack.server, answer=key)
+        self.stack.run("encryption", command, self.stack.server, answer=key)
         self.stack.server["PREFECT_SERVER_ENCRYPTION_KEY"] = key
-        await _start_server(self.stack)
+        await start_server(self.stack)
         (ran,) = await self.run(DIGEST)
         self.check(ran.run.state_name == "Completed", "after both keys were changed, the block still works")
 
     async def check_task_runs(self) -> None:
-        """Task runs reach the database through Redis and a service: see that none is lost or left half way."""
+        """See that all task runs, which a service records through Redis, are recorded, and as completed."""
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
         count = 0
@@ -507,7 +257,7 @@ class _Test:
             completed = {ran.run.id for ran in self.ran if ran.run.state_name == "Completed"}
             return with_tasks == completed and all(run.state_name == "Completed" for run in runs)
 
-        await _until(all_recorded, "not all task runs were recorded")
+        await until(all_recorded, "not all task runs were recorded")
         self.found.append(f"the services recorded {count} task runs, all of them as completed")
 
     def check_runs(self) -> None:
@@ -538,6 +288,18 @@ class _Test:
             seconds = [ran.run.total_run_time.total_seconds() for ran in its if ran.run.state_name == "Completed"]
             rows.append((name, self.ended(name), *(str(taken[worker]) for worker in WORKERS), f"{max(seconds):.1f}"))
         return _table(("deployment", "runs ended", *WORKERS, "longest, seconds"), rows)
+
+
+def _form_of(run: FlowRun) -> str:
+    """Return where the form is kept that a run waits with."""
+    return str(run.state.state_details.run_input_keyset["schema"])  # type: ignore[union-attr, index]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    padded = (zip(line, widths, strict=True) for line in lines)
+    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in line).rstrip() for line in padded)
 
 
 if __name__ == "__main__":
