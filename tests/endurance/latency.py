@@ -1,7 +1,7 @@
-"""How long after a booking it is cancelled, with a worker and with a served deployment: `make latency-test`.
+"""How long it takes until a booking is canceled, with a worker and with a served deployment: `make latency-test`.
 
-It runs what `make up` runs, books at a blocked domain in its sandbox, one booking at a time, and looks when the
-sandbox has it cancelled: signed webhook → receiver → Prefect event → trigger → flow run → cancellation.
+It starts `make up`, books from a blocked domain in its sandbox, one booking at a time, and waits until the sandbox
+shows it as canceled: signed webhook → receiver → Prefect event → trigger → flow run → cancellation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.endurance.running import ROOT, FailedError, ask, until
 
 
 def main() -> int:
-    """Run it; return 1 if it cannot be done."""
+    """Run the test; return 1 if it cannot be done."""
     parser = argparse.ArgumentParser(prog="make latency-test", description=__doc__)
     parser.add_argument("--bookings", type=int, default=20, help="of each kind (default: 20)")
     options = parser.parse_args()
@@ -43,7 +43,7 @@ def main() -> int:
 
 @contextmanager
 def _up(home: Path) -> Iterator[dict[str, str]]:
-    """Run `make up`; yield where everything is."""
+    """Run `make up`; yield the addresses of everything."""
     command = [sys.executable, "-m", "deployments.up", "--home", str(home), "--events", "60", "--no-schedules"]
     home.mkdir(parents=True)
     log = home.with_name("log")
@@ -61,9 +61,9 @@ def _up(home: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
-    """Serve the deployments from one process, and no longer through the work pool."""
+    """Serve the deployments from one process instead of the work pool."""
     environment = own_environment(home, PREFECT_API_URL=stack["api_url"])
-    # Prefect leaves a deployment that is there the work pool that it has.
+    # Otherwise Prefect would keep the work pool of a deployment that exists.
     delete = [sys.executable, "-m", "prefect", "--no-prompt", "deployment", "delete", "--all"]
     subprocess.run(delete, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
     with home.with_name("serve.log").open("w") as output:
@@ -73,7 +73,7 @@ def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
     try:
         deployment = f"{stack['api_url']}/deployments/name/screen-booking/screen-booking"
         until("the deployments are served", lambda: ask(deployment), 60)
-        time.sleep(5)  # until its triggers are there, and it has begun to poll
+        time.sleep(5)  # until its triggers exist and it polls for runs
         yield
     finally:
         process.terminate()
@@ -81,7 +81,7 @@ def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
 
 
 def _measured(how: str, stack: dict[str, str], bookings: int) -> None:
-    seconds = [_one(stack) for _ in range(bookings + 1)][1:]  # the first one warms up
+    seconds = [_one(stack) for _ in range(bookings + 1)][1:]  # without the first one, which warms up
     low, high = min(seconds), max(seconds)
     print(f"{how:<18} {statistics.median(seconds):5.1f} s median, {low:.1f} to {high:.1f} s, of {bookings}", flush=True)
 
@@ -92,7 +92,7 @@ def _one(stack: dict[str, str]) -> float:
     booked = ask(f"{stack['sandbox_url']}/_sandbox/events", {"invitees": [person]})["uri"]
     event = f"{stack['sandbox_url']}/calendly/scheduled_events/{booked.rpartition('/')[2]}"
     key = stack["sandbox_key"]
-    until("a booking is cancelled", lambda: ask(event, key=key)["resource"]["status"] == "canceled", 120)
+    until("a booking is canceled", lambda: ask(event, key=key)["resource"]["status"] == "canceled", 120)
     return time.monotonic() - began
 
 

@@ -1,9 +1,9 @@
-"""A large organisation on a real Prefect server: is the digest done, and the scan, and what do they cost?
+"""A large organization on a real Prefect server: do digest and scan complete, and what do they cost?
 
 `make load-test` seeds a sandbox with 1,000 hosts and 100,000 future events, starts a Prefect server with SQLite, and
-runs the organisation's digest and its cancel scan, each in a process of its own: a dry run that finds what is blocked,
-and a first and a second run of one that has nothing to cancel. The gateway's pace is set high: what they would take at
-the 10 requests a second that Maton allows follows from how many there are.
+runs the organization's digest and its cancel scan, each in a process of its own: a dry run that finds what is blocked,
+and a first and a second run of a scan that has nothing to cancel. The gateway does not limit the pace. How long they
+would take at the 10 requests a second that Maton allows follows from the number of requests.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MOST_MEGABYTES: Final = 500
 MOST_TASK_RUNS: Final = 60
 PACE: Final = 10
 """Requests a second that Maton allows."""
-# Of the sandbox's events, a tenth are cancelled, and a few lie behind.
+# A tenth of the sandbox's events are canceled, and a few are in the past.
 ACTIVE_SHARE: Final = 0.9
-BEHIND: Final = 50
+PAST: Final = 50
 
 DIGEST, DRY_RUN, FIRST, SECOND = "digest", "scan, dry run", "scan, first run", "scan, second run"
 
@@ -43,18 +43,18 @@ class Done:
     name: str
     report: dict[str, Any]
     sent: int
-    """Requests, as the sandbox has counted them."""
+    """Requests, as the sandbox counted them."""
     megabytes: float
-    """The most memory that its process ever had."""
+    """Peak memory of its process."""
     seconds: float
     state: str
     task_runs: int
     artifacts: dict[str, int]
-    """Bytes, by key."""
+    """Sizes in bytes, by key."""
 
 
 def main() -> int:
-    """Run it; return 1 if something is not as it should be, or could not be done."""
+    """Run the test; return 1 if something is wrong, or could not be done."""
     parser = argparse.ArgumentParser(prog="make load-test", description=__doc__)
     parser.add_argument("--hosts", type=int, default=1_000, help="(default: 1000)")
     parser.add_argument("--events", type=int, default=100_000, help="future events, at least (default: 100000)")
@@ -77,7 +77,7 @@ def _load(home: Path, hosts: int, events: int) -> Iterator[Done]:
     environment = own_environment(home, PREFECT_API_URL=api, PREFECT_SERVER_API_PORT=str(port), MATON_API_KEY=KEY)
     say(f"Starting a sandbox with {hosts} hosts and {events} future events, and a Prefect server …")
     processes = Processes(home)
-    seeded = math.ceil(events / ACTIVE_SHARE) + BEHIND
+    seeded = math.ceil(events / ACTIVE_SHARE) + PAST
     world = ["--hosts", str(hosts), "--events", str(seeded), "--invitees", str(seeded * 6 // 5), "--upcoming"]
     limits = ["--gateway-rps", "0", "--rate-limit-per-minute", "0", "--port", str(sandbox_port)]
     of_sandbox = ["-m", "prefect_calendly.sandbox", f"--api-key={KEY}", *world, *limits]
@@ -89,7 +89,7 @@ def _load(home: Path, hosts: int, events: int) -> Iterator[Done]:
 
 
 def _done(name: str, api: str, sandbox: str, environment: dict[str, str]) -> Done:
-    """Run a flow in a process of its own, and ask the sandbox and Prefect about it."""
+    """Run a flow in a process of its own, then ask the sandbox and Prefect about it."""
     ask(f"{sandbox}/_sandbox/stats/reset", {})
     began = time.monotonic()
     command = [sys.executable, "-c", "from tests.endurance.load import run_flow; run_flow()", name, sandbox]
@@ -121,7 +121,7 @@ def _done(name: str, api: str, sandbox: str, environment: dict[str, str]) -> Don
 
 
 def run_flow() -> None:
-    """Run one flow in this process; print how it went and how much memory it took."""
+    """Run one flow in this process; print its report and its peak memory."""
     from prefect import State
 
     from flows.availability_digest import availability_digest
@@ -152,13 +152,13 @@ def run_flow() -> None:
 
 
 def _most_megabytes() -> float:
-    """The most memory that this process ever had; what it was forked from does not count."""
+    """Return the peak memory of this process, without that of the process that it was forked from."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def _judged(done: list[Done], hosts: int, events: int) -> bool:
-    """Say how it went; whether something is not as it should be."""
+    """Print the result; return whether something is wrong."""
     print()
     print(f"{'':<18} {'requests':>9} {f'at {PACE}/s':>10} {'here':>7} {'tasks':>6} {'memory':>8}  artifacts")
     for each in done:
@@ -174,7 +174,7 @@ def _judged(done: list[Done], hosts: int, events: int) -> bool:
     members = -(-(hosts + 1) // 100)
     checks = [
         ("all have completed", all(each.state == "COMPLETED" for each in done)),
-        ("each reports as many requests as the sandbox has seen", all(d.sent == d.report["requests"] for d in done)),
+        ("each reports as many requests as the sandbox counted", all(d.sent == d.report["requests"] for d in done)),
         (f"digest of {digest.report['hosts']} hosts, nothing unreadable",
          digest.report["hosts"] == hosts + 1 and not digest.report["unreadable"]),
         (f"{dry_run.report['events_checked']} events checked, {dry_run.report['to_cancel']} to cancel",
@@ -185,7 +185,7 @@ def _judged(done: list[Done], hosts: int, events: int) -> bool:
          second.sent == 1 + members + pages + second.report["events_read"] < first.sent),
         (f"less than {MOST_MEGABYTES} MB each", all(each.megabytes < MOST_MEGABYTES for each in done)),
         (f"at most {MOST_TASK_RUNS} task runs each", all(each.task_runs <= MOST_TASK_RUNS for each in done)),
-        ("each has left its artifacts", all(len(each.artifacts) >= 2 for each in done)),
+        ("each left its artifacts", all(len(each.artifacts) >= 2 for each in done)),
     ]  # fmt: skip
     for what, well in checks:
         print("✓" if well else "✗", what)

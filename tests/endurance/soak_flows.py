@@ -1,7 +1,8 @@
-"""The flows of the soak test, each in a process of its own that may be killed: `python -m tests.endurance.soak_flows`.
+"""Run the flows of the soak test, each in a process that may be killed: `python -m tests.endurance.soak_flows`.
 
-Reads orders from stdin, one line of JSON each, and says on stdout the process that does it, `returned` when its flow
-has, and the process's exit code. All is imported once, and nothing is opened: the process of a flow is a fork of this.
+It reads orders from stdin, one line of JSON each. For each order it writes to stdout the process ID, `returned` when
+the flow has returned, and the exit code of the process. Everything is imported once and nothing is opened, because the
+process of a flow is a fork of this one.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         if threading.active_count() > 1:
-            raise RuntimeError("threads do not survive a fork: what is imported must start none")
+            raise RuntimeError("an import has started a thread, which would not survive the fork")
         pid = os.fork()
         if pid == 0:
             _run(order)
-            return  # as any process of a flow ends: Prefect sends its last logs
+            return  # not os._exit: Prefect sends its last logs when the process exits
         print(pid, flush=True)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 def _run(order: dict[str, Any]) -> None:
-    """Run the flow of an order; what it prints goes to a log."""
+    """Run the flow of an order; its output goes to a log."""
     answers = os.dup(1)
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for output in (1, 2):

@@ -1,8 +1,8 @@
-"""Thousands of deliveries, doubled and out of order, while receiver and Prefect are killed: is each event there, once?
+"""Thousands of deliveries, some twice or out of order, while receiver and Prefect are killed: is each event there once?
 
-`make storm-test` lets a sandbox make bookings and deliver them to the receiver, which tells a Prefect server with
-SQLite. In the middle the receiver is killed, the Prefect server is killed, and both are stopped, each in the midst of
-its work, and started again. In the end Prefect's API is asked for every event: they are compared with the bookings.
+`make storm-test` makes a sandbox book meetings and deliver them to the receiver, which emits events to a Prefect server
+with SQLite. Meanwhile the receiver and the Prefect server are killed, and also stopped, in the middle of their work,
+and restarted. In the end all events are read from Prefect's API and compared with the bookings.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tests.endurance.running import KEY, FailedError, Processes, ask, metric, sa
 
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 CREATED: Final = "calendly.invitee.created"
-# Calendly waits minutes before it repeats a delivery; here, they pass in seconds.
+# Calendly waits for minutes before it repeats a delivery; at this speed they pass in seconds.
 CLOCK_SPEED = 60
 AT_A_TIME = 250
 
 
 def stored(api: str, names: list[str]) -> Iterator[dict[str, Any]]:
-    """All events of some names that Prefect has, through its API."""
+    """Read all events of some names from Prefect's API."""
     wanted = {"event": {"name": names}, "occurred": {"until": "2100-01-01T00:00:00Z"}, "order": "ASC"}
     page = ask(f"{api}/events/filter", {"filter": wanted, "limit": 50})
     while True:
@@ -45,7 +45,7 @@ def stored(api: str, names: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def main() -> int:
-    """Run it; return 1 if something is not as it should be, or could not be done."""
+    """Run the test; return 1 if something is wrong, or could not be done."""
     parser = argparse.ArgumentParser(prog="make storm-test", description=__doc__)
     parser.add_argument("--bookings", type=int, default=10_000, help="how many (default: 10000)")
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def storm(home: Path, bookings: int) -> bool:
-    """Run it; whether something is not as it should be."""
+    """Run the test; return whether something is wrong."""
     began = time.monotonic()
     ports = {name: free_port() for name in ("prefect", "sandbox", "receiver")}
     api, sandbox, receiver = (f"http://127.0.0.1:{port}" for port in ports.values())
@@ -69,7 +69,9 @@ def storm(home: Path, bookings: int) -> bool:
         PREFECT_SERVER_API_PORT=str(ports["prefect"]),
         CALENDLY_WEBHOOK_SIGNING_KEY=(signing_key := secrets.token_hex(24)),
     )
-    say(f"Starting sandbox, Prefect server and receiver; {bookings} bookings, 10 % told twice, 10 % out of order …")
+    say(
+        f"Starting sandbox, Prefect server and receiver; {bookings} bookings, 10 % delivered twice, 10 % out of order …"
+    )
     processes = Processes(home)
     of_sandbox = [*sandbox_command(0, KEY, ports["sandbox"]), "--clock-speed", str(CLOCK_SPEED)]
     processes.start("sandbox", of_sandbox, environment, f"{sandbox}/_sandbox/clock")
@@ -103,7 +105,7 @@ def storm(home: Path, bookings: int) -> bool:
         time.sleep(1)  # meanwhile deliveries fail
         processes.restart(name)
 
-    # The receiver's counters begin anew when it does: it comes first.
+    # The receiver comes first, because a restart resets its counters.
     interrupted(0.25, "receiver", signal.SIGKILL, "receiver killed with kill -9")
     interrupted(0.45, "receiver", signal.SIGTERM, "receiver stopped")
     interrupted(0.65, "prefect", signal.SIGKILL, "Prefect server killed with kill -9")
@@ -112,16 +114,16 @@ def storm(home: Path, bookings: int) -> bool:
     until("all deliveries accepted", lambda: ask(deliveries)["pending"] == 0)
     took = time.monotonic() - started
     state = ask(deliveries)
-    say(f"All accepted after {took:.0f} s; waiting until the receiver has seen each of them in Prefect …")
-    until("nothing is left to be confirmed", lambda: metric(receiver, "events_unconfirmed") == 0, 300)
+    say(f"All accepted after {took:.0f} s; waiting until the receiver has found each of them in Prefect …")
+    until("all events are confirmed", lambda: metric(receiver, "events_unconfirmed") == 0, 300)
     reposted = metric(receiver, "events_reposted_total")
-    say("Asking Prefect for every event …")
+    say("Reading all events from Prefect …")
     found = list(stored(f"{api}/api", [CREATED]))
     return _judged(booked, found, state, bookings, took, reposted, time.monotonic() - began)
 
 
 def _book(sandbox: str, bookings: int, booked: list[str]) -> None:
-    """Make bookings, some at a time, so that there is always something on its way."""
+    """Book meetings, some at a time, so that there are always deliveries under way."""
     while len(booked) < bookings:
         if ask(f"{sandbox}/_sandbox/deliveries")["pending"] < 4 * AT_A_TIME:
             count = min(AT_A_TIME, bookings - len(booked))
@@ -140,7 +142,7 @@ def _judged(
     reposted: float,
     seconds: float,
 ) -> bool:
-    """Say how it went; whether something is not as it should be."""
+    """Print the result; return whether something is wrong."""
     times = Counter(event["resource"]["calendly.uri"] for event in found)
     missing = [uri for uri in booked if uri not in times]
     doubled = [uri for uri, count in times.items() if count > 1]
@@ -148,9 +150,9 @@ def _judged(
     table = [
         ("bookings", len(booked)),
         ("deliveries accepted", state["delivered"]),
-        ("attempts that failed, and were repeated", state["failed_attempts"]),
+        ("attempts that failed and were repeated", state["failed_attempts"]),
         ("events in Prefect", len(found)),
-        ("events that Prefect had forgotten, and was told again", int(reposted)),
+        ("events that Prefect had lost and got again", int(reposted)),
         ("accepted per second, outages included", round(state["delivered"] / took)),
     ]
     print()
@@ -160,10 +162,10 @@ def _judged(
     checks = [
         (f"each of {bookings} bookings was delivered at least once", state["delivered"] >= bookings == len(booked)),
         ("some deliveries came twice", state["delivered"] > bookings),
-        ("some deliveries failed, so that they had to be repeated", state["failed_attempts"] > 0),
-        (f"no booking's event is missing in Prefect{_some(missing)}", not missing),
+        ("some deliveries failed and had to be repeated", state["failed_attempts"] > 0),
+        (f"no booking is without its event in Prefect{_some(missing)}", not missing),
         (f"no booking has two events{_some(doubled)}", not doubled),
-        (f"there is no event of anything else{_some(sorted(unknown))}", not unknown),
+        (f"there is no event about anything else{_some(sorted(unknown))}", not unknown),
     ]
     for what, well in checks:
         print("✓" if well else "✗", what)
