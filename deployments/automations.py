@@ -18,11 +18,11 @@ from deployments.files import AUTOMATIONS
 
 
 class BlockMissingError(Exception):
-    """An automation names a block that is not there."""
+    """An automation names a block that does not exist."""
 
 
 async def apply(path: Path = AUTOMATIONS) -> list[str]:
-    """Make the automations of a file, or bring those of the same name up to date.
+    """Create the automations of a file, or update those of the same name.
 
     Args:
         path: A file as `prefect automation create --from-file` reads it.
@@ -31,7 +31,7 @@ async def apply(path: Path = AUTOMATIONS) -> list[str]:
         Their names.
 
     Raises:
-        BlockMissingError: One sends a message through a block that is not saved; none was made.
+        BlockMissingError: One sends a message through a block that does not exist; nothing was changed.
     """
     written = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
     async with get_client() as client:
@@ -41,7 +41,7 @@ async def apply(path: Path = AUTOMATIONS) -> list[str]:
             there = await client.read_automations_by_name(automation.name)
             if not there:
                 await client.create_automation(automation)
-            # An update makes the server forget which runs it waits for a sign of life from.
+            # Without a reason for an update: it makes the server forget from which runs it expects heartbeats.
             elif AutomationCore.model_validate(there[0].model_dump()) != automation:
                 await client.update_automation(there[0].id, automation)
             for double in there[1:]:
@@ -60,7 +60,7 @@ async def _block_id(client: PrefectClient, slug: str) -> str:
 
 
 def main() -> int:
-    """Apply a file; return 1 and say why in one line if that cannot be done."""
+    """Apply a file; if that is impossible, print the problems, one a line, and return 1."""
     parser = argparse.ArgumentParser(prog="python -m deployments.automations", description="Apply automations.")
     parser.add_argument("file", nargs="?", type=Path, default=AUTOMATIONS)
     options = parser.parse_args()

@@ -1,7 +1,8 @@
 #!/bin/sh
-# What each release does once its API runs; doing it again does no harm. Needs PREFECT_API_URL and the credentials block.
+# Run this for each release, once its API runs; again does no harm. It needs PREFECT_API_URL and the credentials block.
 set -eu
 cd "$(dirname "$0")/.."
+export PWD  # where the workers find the flows, see prefect.yaml
 prefect work-pool inspect calendly >/dev/null 2>&1 || prefect work-pool create calendly --type process
 prefect block register --module prefect_calendly
 python -m deployments.check --server

@@ -1,6 +1,6 @@
-"""Save a new key in the place of an old one: `python -m deployments.keys maton` or `… encryption`.
+"""Replace a key: `python -m deployments.keys maton` or `python -m deployments.keys encryption`.
 
-A key is asked for, or read from standard input; it is shown nowhere.
+The new key is asked for, or read from standard input. It is never printed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from prefect_calendly.runs.markdown import pluralize
 
 
 class RefusedError(Exception):
-    """Why nothing was changed, in one line."""
+    """Nothing was changed; the message says why, in one line."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.keys", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    maton = commands.add_parser("maton", help="the Maton key of a credentials block, which is made if it is not there")
+    maton = commands.add_parser("maton", help="the Maton key of a credentials block, which is created if missing")
     maton.add_argument("--block", default="main", help="name of the block (default: main)")
     commands.add_parser("encryption", help="the key that blocks are encrypted with; API and services must be stopped")
     options = parser.parse_args()
@@ -38,7 +38,7 @@ def main() -> int:
         if options.command == "maton":
             print(asyncio.run(save_maton_key(options.block, _ask("Maton API key: "))))
         else:
-            print(asyncio.run(encrypt_anew(_setting("PREFECT_SERVER_ENCRYPTION_KEY"), _ask("New encryption key: "))))
+            print(asyncio.run(reencrypt(_setting("PREFECT_SERVER_ENCRYPTION_KEY"), _ask("New encryption key: "))))
     except RefusedError as error:
         print(f"Nothing was changed: {error}", file=sys.stderr)
         return 1
@@ -56,10 +56,10 @@ def _setting(name: str) -> str:
 
 
 async def save_maton_key(block: str, key: str) -> str:
-    """Save a key in a credentials block, if Calendly accepts it; the block's other fields stay as they are.
+    """Save a key in a credentials block, if Calendly accepts it; the other fields of the block do not change.
 
     Args:
-        block: Name of the block; it is made if it is not there.
+        block: Name of the block; it is created if it does not exist.
         key: The key.
 
     Returns:
@@ -85,7 +85,7 @@ async def save_maton_key(block: str, key: str) -> str:
         raise RefusedError(f"Prefect's API does not answer ({type(error).__name__}); see PREFECT_API_URL") from None
     except PrefectHTTPStatusError as error:
         raise RefusedError(f"Prefect's API answers {error.response.status_code}; its log says why") from None
-    return f"calendly-credentials/{block} {'has the new key' if old else 'was made'}: {check.user_name}"
+    return f"calendly-credentials/{block} {'has the new key' if old else 'was created'}: {check.user_name}"
 
 
 async def _saved(block: str) -> CalendlyCredentials | None:
@@ -97,18 +97,18 @@ async def _saved(block: str) -> CalendlyCredentials | None:
         return None
 
 
-async def encrypt_anew(old: str, new: str) -> str:
+async def reencrypt(old: str, new: str) -> str:
     """Encrypt all saved blocks with another key: all of them, or none.
 
     Args:
-        old: The key until now, PREFECT_SERVER_ENCRYPTION_KEY.
-        new: The key from now on.
+        old: The current key, PREFECT_SERVER_ENCRYPTION_KEY.
+        new: The new key.
 
     Returns:
         What was done, for a person.
 
     Raises:
-        RefusedError: A key is no Fernet key, or the old one is not the one that a block was saved with.
+        RefusedError: A key is not a Fernet key, or a block was not saved with the old one.
     """
     try:
         keys = MultiFernet([Fernet(new), Fernet(old)])
@@ -125,7 +125,7 @@ async def encrypt_anew(old: str, new: str) -> str:
         raise RefusedError(f"block {identifier} was not saved with this PREFECT_SERVER_ENCRYPTION_KEY") from None
     finally:
         await engine.dispose()
-    done = f"{pluralize(len(blocks), 'block')} encrypted anew"
+    done = f"{pluralize(len(blocks), 'block')} re-encrypted"
     return f"{done}; now set PREFECT_SERVER_ENCRYPTION_KEY to the new key, and start API and services"
 
 

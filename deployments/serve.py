@@ -1,4 +1,4 @@
-"""Serve the deployments from this one process, without work pool and workers: `python -m deployments.serve [file]`."""
+"""Serve the deployments from this process, without work pool and workers: `python -m deployments.serve [file]`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def runner_deployment(deployment: dict[str, Any]) -> RunnerDeployment:
-    """Make of a deployment of the file one that a process can serve; its work pool is left out.
+    """Convert a deployment of the file to one that a process can serve; its work pool is left out.
 
     Args:
         deployment: A deployment that `deployments.check` finds no problem in.
 
     Returns:
-        The same for `prefect.serve`.
+        The argument for `prefect.serve`.
     """
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.flows import load_flow_from_entrypoint
@@ -45,7 +45,7 @@ def runner_deployment(deployment: dict[str, Any]) -> RunnerDeployment:
 
     limit = deployment.get("concurrency_limit")
     module = ":" not in deployment["entrypoint"]
-    as_they_are = ("description", "enforce_parameter_schema", "parameters", "paused", "tags", "version")
+    unchanged = ("description", "enforce_parameter_schema", "parameters", "paused", "tags", "version")
     flow: Flow[..., Any] = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
     made = flow.to_deployment(
         deployment["name"],
@@ -53,18 +53,18 @@ def runner_deployment(deployment: dict[str, Any]) -> RunnerDeployment:
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
         triggers=[trigger_of(each) for each in deployment.get("triggers") or []],
         entrypoint_type=EntrypointType.MODULE_PATH if module else EntrypointType.FILE_PATH,
-        **{key: deployment[key] for key in as_they_are if key in deployment},
+        **{key: deployment[key] for key in unchanged if key in deployment},
     )
-    return cast("RunnerDeployment", made)  # no coroutine, for no event loop runs here
+    return cast("RunnerDeployment", made)  # a coroutine only where an event loop runs
 
 
 def main() -> int:
-    """Serve until stopped; return 1 and say why, one line each, if that cannot be done."""
+    """Serve until stopped; if that is impossible, print the problems, one a line, and return 1."""
     parser = argparse.ArgumentParser(prog="python -m deployments.serve", description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=FILE)
     parser.add_argument("--limit", type=int, help="flow runs at once (default: Prefect's)")
     options = parser.parse_args()
-    os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "2")  # a booking is to be screened within seconds
+    os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "2")  # screen a booking within seconds
     _environment_of_runs(options.file)
 
     from prefect import serve
@@ -80,8 +80,8 @@ def main() -> int:
 
 
 def _environment_of_runs(path: Path) -> None:
-    """Set what a work pool would set for the runs, before Prefect is imported and reads its settings."""
-    wrong = (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)  # the check tells what
+    """Set the variables of `work_pool.job_variables.env`, before Prefect is imported and reads its settings."""
+    wrong = (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)  # the check reports it
     with contextlib.suppress(*wrong):
         for deployment in yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]:
             variables = (deployment.get("work_pool") or {}).get("job_variables") or {}

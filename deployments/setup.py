@@ -1,4 +1,4 @@
-"""What `make up` does once its processes run: block, pool, deployments, a few runs to look at."""
+"""What `make up` does once its processes run: block, work pool, deployments, and a few runs to look at."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _LONGEST_RUN_SECONDS = 300
 
 
 class SetupError(Exception):
-    """What went wrong, in one line."""
+    """Something went wrong; the message says what, in one line."""
 
 
 def main() -> int:
-    """Set everything up, then wait to be stopped; return 1 if it fails, and with it `make up` does."""
+    """Set everything up, then wait to be stopped; return 1 if it fails, which ends `make up`."""
     parser = argparse.ArgumentParser(prog="python -m deployments.setup", description=__doc__)
     parser.add_argument("home", type=Path)
     parser.add_argument("api")
@@ -48,7 +48,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         asyncio.run(set_up(options.home, options.api, options.sandbox, options.receiver, runs=not options.no_runs))
-    except Exception as error:  # whatever it is, one line of it; the rest would bury it
+    except Exception as error:  # a traceback would hide the reason
         print(f"make up: {error if isinstance(error, SetupError) else repr(error)}", flush=True)
         return 1
     threading.Event().wait()
@@ -56,17 +56,17 @@ def main() -> int:
 
 
 async def set_up(home: Path, api: str, sandbox: str, receiver: str, *, runs: bool) -> None:
-    """Do all that is to be done; tell how far it is.
+    """Set everything up, and print the progress.
 
     Raises:
         SetupError: Something did not work.
     """
     if found := prefect_yaml.problems() + automations.problems():
-        raise SetupError("the deployments are not as they should be:\n  " + "\n  ".join(found))
+        raise SetupError("the deployments have mistakes:\n  " + "\n  ".join(found))
     key = json.loads((home / "state.json").read_text())["sandbox_key"]
-    await _answers(f"{sandbox}/_sandbox/stats", "the sandbox", 60)
+    await _wait_for(f"{sandbox}/_sandbox/stats", "the sandbox", 60)
     say(f"Sandbox gateway: {sandbox}/calendly")
-    await _answers(f"{api}/api/health", "the Prefect server", 180)
+    await _wait_for(f"{api}/api/health", "the Prefect server", 180)
     say(f"Prefect server: {api}")
     credentials = CalendlyCredentials(api_key=key, gateway_url=f"{sandbox}/calendly", connections_url=sandbox)
     await credentials.asave("main", overwrite=True)
@@ -75,24 +75,24 @@ async def set_up(home: Path, api: str, sandbox: str, receiver: str, *, runs: boo
         with contextlib.suppress(ObjectAlreadyExists):
             await client.create_work_pool(WorkPoolCreate(name="calendly", type="process", base_job_template=template))
         nothing_yet = not await client.read_flow_runs(limit=1)
-        await _take_up_again(client)
+        await _reschedule_interrupted(client)
     (home / "worker-may-start").touch()
-    say("Block calendly-credentials/main and work pool calendly are there, the worker starts")
+    say("Block calendly-credentials/main and work pool calendly exist; the worker starts")
     await _deploy(home / "logs" / "deploy.log")
     await _deliver_to(receiver)
-    say("Deployments are there")
+    say("Deployments exist")
     if runs and nothing_yet:
         await _first_runs(api, sandbox)
     elif runs:
-        await _run(SUBSCRIPTION)  # the sandbox begins anew each time
+        await _run(SUBSCRIPTION)  # the sandbox has forgotten the last one
     part = home / "up.json.part"
     part.touch(mode=0o600)
     ready = {"api_url": f"{api}/api", "ui_url": api, "receiver_url": receiver, "sandbox_url": sandbox}
     ready["sandbox_key"] = key
     part.write_text(json.dumps(ready, indent=2) + "\n")
-    part.rename(home / "up.json")  # whoever waits for it finds the whole
+    part.rename(home / "up.json")  # atomic, for whoever waits for it
     if runs:
-        say("Book a meeting, and watch how the deployment screen-booking cancels it:")
+        say("Book a meeting, and watch the deployment screen-booking cancel it:")
         print(f"    {sys.executable} -m prefect_calendly.sandbox book jane@blocked.example --url {sandbox}", flush=True)
     say(f"Ready. Open {api}/v2/deployments; Ctrl-C stops everything.")
 
@@ -110,7 +110,7 @@ async def _deploy(log: Path) -> None:
 
 
 async def _deliver_to(receiver: str) -> None:
-    """Subscribe the receiver on this machine. What its sandbox forgets when it ends is no gap to be filled."""
+    """Subscribe the receiver on this machine, without a backfill: what the sandbox forgets was not missed."""
     async with get_client() as client:
         deployment = await client.read_deployment_by_name(SUBSCRIPTION)
         here = {"callback_url": f"{receiver}/webhooks/calendly", "backfill": False}
@@ -119,10 +119,10 @@ async def _deliver_to(receiver: str) -> None:
         await client.update_deployment(deployment.id, update)
 
 
-async def _take_up_again(client: PrefectClient) -> None:
-    """Put back the runs that were under way when all of this was stopped: nothing runs as yet, so they are dead.
+async def _reschedule_interrupted(client: PrefectClient) -> None:
+    """Reschedule the runs that were under way when `make up` was stopped: no worker runs yet, so none is alive.
 
-    That is what deployments/automations.yaml does on a server with PostgreSQL.
+    On a server with PostgreSQL, deployments/automations.yaml does this.
     """
     under_way = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=under_way))
@@ -130,14 +130,14 @@ async def _take_up_again(client: PrefectClient) -> None:
         if flow_run.state_type == StateType.CANCELLING:
             await client.set_flow_run_state(flow_run.id, Cancelled())
             continue
-        await client.set_flow_run_state(flow_run.id, Crashed(message="It was stopped in the middle."))
-        await client.set_flow_run_state(flow_run.id, AwaitingRetry(message="Run again, for it was stopped."))
-        say(f"The run {flow_run.name!r} was stopped in the middle: it is run again")
+        await client.set_flow_run_state(flow_run.id, Crashed(message="It was interrupted."))
+        await client.set_flow_run_state(flow_run.id, AwaitingRetry(message="Rescheduled, because it was interrupted."))
+        say(f"The run {flow_run.name!r} was interrupted; it is rescheduled")
 
 
 async def _first_runs(api: str, sandbox: str) -> None:
-    """Run what shows something: a plan, a subscription, a digest and the changes since, a plan that awaits a person."""
-    say("Running some of them, so that there is something to see …")
+    """Run a dry run, a subscription, a digest, one more that shows changes, and a plan that waits for approval."""
+    say("Running some of them, so that there is something to look at …")
     await asyncio.gather(
         _run("cancel-blocked-domains/cancel-blocked-domains-dry-run"),
         _run("availability-digest/availability-digest"),
@@ -151,7 +151,7 @@ async def _first_runs(api: str, sandbox: str) -> None:
         _run("cancel-blocked-domains/cancel-blocked-domains-with-approval"),
         _run("availability-digest/availability-digest"),
     )
-    say(f"Somebody is to approve cancellations (Resume): {api}/v2/runs/flow-run/{waiting}")
+    say(f"A run waits for your approval (Resume): {api}/v2/runs/flow-run/{waiting}")
 
 
 async def _run(deployment: str) -> UUID:
@@ -170,7 +170,7 @@ async def _run(deployment: str) -> UUID:
     return flow_run.id
 
 
-async def _answers(url: str, what: str, seconds: float) -> None:
+async def _wait_for(url: str, what: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

@@ -1,8 +1,7 @@
-"""One command that brings it all up on this machine (`make up`): sandbox, Prefect server with UI, receiver, worker,
-deployments.
+"""Start everything on this machine (`make up`): sandbox, Prefect server with UI, receiver, worker, deployments.
 
-Everything lives in one folder and ends together: Ctrl-C leaves no process behind, and a second start finds the
-database, the key and the ports of the first.
+All data is in one folder, and all processes end together: Ctrl-C leaves none behind. A second start uses the database,
+the key and the ports of the first.
 """
 
 from __future__ import annotations
@@ -30,11 +29,20 @@ from deployments.processes import contained, end_all, free_port, is_free
 
 SIGNING_KEY_BLOCK = "calendly-signing-key"  # as in prefect.yaml
 _LOG_LINE = re.compile(r"(\d\d:\d\d:\d\d)\.\d+ \| (?:INFO +|(\w+) +)\| Flow run '(.*?)' - (.*)")
-_OF_PREFECT = ("Downloading flow code", "Beginning flow run", "View at")
+_OF_PREFECT = (
+    "Running 1 deployment pull step",
+    "Executing deployment step",
+    "Deployment step",
+    "All deployment steps",
+    "Beginning flow run",
+    "View at",
+)
+# Prefect logs the end of every run that is not Completed as an error; this one only waits for a person.
+_WAITS = "Finished in state Suspended("
 
 
 class Refused(Exception):
-    """Why it cannot start, in one line."""
+    """It cannot start; the message says why, in one line."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Terminal(Printer):  # type: ignore[misc]
-    """Shows what a person wants to see, and writes everything to one file per process."""
+    """Shows what is of interest to a person, and writes everything to one file per process."""
 
     def __init__(self, logs: Path) -> None:
         super().__init__()
@@ -65,23 +73,25 @@ class Terminal(Printer):  # type: ignore[misc]
         elif message.name == "system" and self.first_to_stop is None and " stopped (" in text:
             self.first_to_stop = text.partition(" ")[0]
         elif message.name == "worker" and (line := _LOG_LINE.match(text)) and not line[4].startswith(_OF_PREFECT):
-            print(f"  {line[1]} {line[2] + ' ' if line[2] else ''}{line[3]}: {line[4]}", flush=True)
+            waits = line[4].startswith(_WAITS)
+            level = f"{line[2]} " if line[2] and not waits else ""
+            print(f"  {line[1]} {level}{line[3]}: {'waits for a person' if waits else line[4]}", flush=True)
 
 
 def main() -> int:
-    """Run it all until it is stopped; return 128 plus the signal then, 1 if something failed, 2 for a bad argument."""
+    """Run everything until it is stopped; return 128 plus the signal then, 1 for a failure, 2 for a bad argument."""
     parser = Parser(prog="make up", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".up"), help="folder of its state and logs (default: .up)")
     parser.add_argument("--port", type=_port, help="of the Prefect server (default: last time's, 4200 or a free one)")
     parser.add_argument("--events", type=int, default=300, help="scheduled events in the sandbox (default: 300)")
     parser.add_argument("--no-schedules", action="store_true", help="the server makes no run by itself")
-    parser.add_argument("--no-runs", action="store_true", help="no first runs to look at")
+    parser.add_argument("--no-runs", action="store_true", help="start no runs")
     options = parser.parse_args()
     home = options.home.resolve()
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _only_one(home):
-            end_all(home)  # what one that was killed has left
+            end_all(home)  # in case its watchdog was killed too
             state = _state(home, options.port)
             with contained(home, with_parent=True):
                 return _run(home, state, options)
@@ -94,7 +104,7 @@ def main() -> int:
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 1 to 65535")
     return int(text)
 
 
@@ -104,21 +114,21 @@ def _only_one(home: Path) -> Iterator[None]:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not `flock`, which honcho's forks would keep
         except OSError:
-            raise Refused(f"it runs already in {home}: stop that one, or give another folder with --home") from None
+            raise Refused(f"already running in {home}: stop it, or give another folder with --home") from None
         yield
 
 
 def _state(home: Path, port: int | None) -> dict[str, Any]:
-    """Ports and key: last time's, as far as they are to be had."""
+    """Return ports and key: those of the last time, where the ports are still free."""
     path = home / "state.json"
     try:
         state: dict[str, Any] = {"sandbox_key": secrets.token_urlsafe(24)}
         if path.exists():
             state = json.loads(path.read_text())
     except ValueError:
-        raise Refused(f"{path} cannot be read: make clean removes it, and all that was done") from None
+        raise Refused(f"{path} cannot be read: make clean removes it, and all data") from None
     if port is not None and not is_free(port):
-        raise Refused(f"port {port} is in use: give another with make up PORT=…, or none for a free one")
+        raise Refused(f"port {port} is in use: set another one with make up PORT=…, or none for a free one")
     state["port"] = port or free_port(state.get("port", 4200))
     for name in ("sandbox_port", "receiver_port"):
         state[name] = free_port(state.get(name, 0))
@@ -131,10 +141,11 @@ def _run(home: Path, state: dict[str, Any], options: argparse.Namespace) -> int:
     api, sandbox, receiver = (f"http://127.0.0.1:{state[name]}" for name in ("port", "sandbox_port", "receiver_port"))
     environment = own_environment(
         home,
+        PWD=str(ROOT),  # where the workers find the flows, see prefect.yaml
         PYTHONUNBUFFERED="1",
         PREFECT_API_URL=f"{api}/api",
         PREFECT_SERVER_API_HOST="127.0.0.1",
-        PREFECT_SERVER_API_PORT=str(state["port"]),  # not as an option of the command, of which the UI does not know
+        PREFECT_SERVER_API_PORT=str(state["port"]),  # not as an option, which the UI would not know
         PREFECT_SERVER_UI_API_URL=f"{api}/api",
         PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false",
         PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED=str(not options.no_schedules).lower(),
@@ -162,19 +173,22 @@ def _run(home: Path, state: dict[str, Any], options: argparse.Namespace) -> int:
     receiving += ["--store", f"sqlite:///{home / 'receiver.db'}"]
     add("receiver", "-m", "prefect_calendly.webhooks", *receiving, first=wait)
     add("worker", "-m", "prefect", "worker", "start", "--pool", "calendly", "--type", "process", first=wait)
-    # A terminal that is closed is no reason to leave everything running.
+    # Closing the terminal stops everything too.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     print(f"▸ Starting; the logs are in {home / 'logs'} …", flush=True)
     try:
         manager.loop()
-    except KeyError:  # honcho, stopped before it knew what it had started
+    except KeyError:  # honcho was stopped before it had started everything
         manager.returncode = 128 + signal.SIGINT
     finally:
         ready.unlink(missing_ok=True)
     if manager.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-        print("▸ Stopped; nothing is left running. `make up` goes on from here, `make clean` removes it.", flush=True)
+        print(
+            "▸ Stopped; nothing is left running. `make up` continues from here, `make clean` deletes it.",
+            flush=True,
+        )
         return int(manager.returncode)
-    if (culprit := terminal.first_to_stop) != "setup":  # which has said why
+    if (culprit := terminal.first_to_stop) != "setup":  # setup prints the reason itself
         print(f"make up: {culprit} has ended, so all was stopped; see {home}/logs/{culprit}.log", file=sys.stderr)
     return 1
 

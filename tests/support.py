@@ -201,7 +201,7 @@ def running_stack(home: Path, *arguments: str, events: int = 60) -> Iterator[Sta
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, text=True, start_new_session=True)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not (home / "up.json").exists():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,12 +43,11 @@ def problems(path: Path = FILE) -> list[str]:
 
 def _file(raw: dict[str, Any]) -> Iterator[str]:
     yield from unknown_keys(raw, keys_of(DeploymentsFile) | {"definitions"}, "")
-    if "pull" not in raw:
-        yield "pull: is missing, so that prefect deploy asks about it; write pull: [] if workers have the code"
     deployments = raw.get("deployments")
     if not isinstance(deployments, list) or not deployments:
         yield "deployments: must be a list of deployments"
         return
+    yield from _pull(raw, deployments)
     seen = set()
     for number, deployment in enumerate(deployments):
         if not isinstance(deployment, dict) or not isinstance(deployment.get("name"), str):
@@ -58,6 +59,26 @@ def _file(raw: dict[str, Any]) -> Iterator[str]:
             yield f"{where}is there twice for the same flow; Prefect keeps the last one"
         seen.add(identity)
         yield from (f"{where}{problem}" for problem in _deployment(deployment))
+
+
+def _pull(raw: dict[str, Any], deployments: list[Any]) -> Iterator[str]:
+    """Check that workers find the files of the flows in the folder that a pull step takes them to."""
+    if "pull" not in raw:
+        yield "pull: is missing, so that prefect deploy asks about it; write pull: [] if workers have the code"
+        return
+    for where, directory in _texts(raw["pull"], "pull"):
+        templates = _TEMPLATE.findall(directory)
+        only_here = all(name.startswith("$") for name in templates)  # others are resolved where the flow runs
+        if not where.endswith("set_working_directory.directory") or not only_here:
+            continue
+        if unset := [name for name in templates if name[1:] not in os.environ]:
+            yield f"{where}: {unset[0]} is not set; deploy from a shell, in the project root"
+            continue
+        folder = Path(_TEMPLATE.sub(lambda template: os.environ[template[1][1:]], directory))
+        entrypoints = [str(each.get("entrypoint")) for each in deployments if isinstance(each, dict)]
+        files = dict.fromkeys(each.rpartition(":")[0] for each in entrypoints if ".py:" in each)
+        if missing := [file for file in files if not (folder / file).is_file()]:
+            yield f"{where}: there is no {missing[0]} in {folder}; deploy from the project root"
 
 
 def _deployment(deployment: dict[str, Any]) -> Iterator[str]:
@@ -171,10 +192,15 @@ def _flow(entrypoint: Any) -> Flow[..., Any] | str:
     if not isinstance(entrypoint, str):
         return "entrypoint: is missing; write path/to/file.py:function or module.function of a flow"
     try:
-        return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+        return _load_flow(entrypoint)
     except Exception as error:  # whatever the module does when it is imported
         why = " ".join(str(error).split())
         return f"entrypoint: {entrypoint!r} cannot be loaded ({type(error).__name__}: {why}); correct or install it"
+
+
+@functools.cache  # Prefect would run the file again for each deployment
+def _load_flow(entrypoint: str) -> Flow[..., Any]:
+    return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
 
 
 def _says_that_it_writes(flow: Flow[..., Any], deployment: dict[str, Any]) -> Iterator[str]:

@@ -103,6 +103,7 @@ def test_every_flow_that_is_meant_to_run_by_itself_is_deployed_with_a_schedule()
     ]
 
 
+STEP = "prefect.deployments.steps.set_working_directory"
 BLOCK = "{{ prefect.blocks.calendly-credentials.main.api_key }}"
 
 MUTATIONS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
@@ -137,6 +138,14 @@ MUTATIONS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "no schedules": (without(DRY_RUN, "schedules"), "cancel-blocked-domains-dry-run: schedules: is missing"),
     "no pull steps": (lambda file: file.pop("pull"), "pull: is missing, so that prefect deploy asks about it"),
     # Values that Prefect refuses, or that fail when it runs
+    "folder of the flows": (
+        lambda file: file.update(pull=[{STEP: {"directory": "/nowhere"}}]),
+        f"pull[0].{STEP}.directory: there is no flows/cancel_blocked_domains.py in /nowhere; deploy from the project",
+    ),
+    "variable of the folder": (
+        lambda file: file.update(pull=[{STEP: {"directory": "{{ $CALENDLY_NOWHERE }}/x"}}]),
+        f"pull[0].{STEP}.directory: $CALENDLY_NOWHERE is not set; deploy from a shell",
+    ),
     "cron": (
         changed(CANCEL, "schedules", 0, "cron", to="0 * * *"),
         "schedules[0].cron: '0 * * *' is invalid; write five fields",
@@ -168,6 +177,10 @@ MUTATIONS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "limit": (changed(CANCEL, "concurrency_limit", "limit", to=0), "concurrency_limit.limit: must be a whole number"),
     "plain limit": (changed(CANCEL, "concurrency_limit", to="one"), "concurrency_limit: must be a whole number"),
     "kind of a value": (changed(CANCEL, "paused", to="perhaps"), "cancel-blocked-domains: paused: Input should be"),
+    "entrypoint's file": (
+        changed(CANCEL, "entrypoint", to="flows/cancel_blocked.py:cancel_blocked_domains"),
+        "entrypoint: 'flows/cancel_blocked.py:cancel_blocked_domains' cannot be loaded",
+    ),
     "entrypoint's module": (
         changed(CANCEL, "entrypoint", to="flows.cancel_blocked.cancel_blocked_domains"),
         "entrypoint: 'flows.cancel_blocked.cancel_blocked_domains' cannot be loaded",
@@ -272,6 +285,12 @@ def test_a_mistake_is_told_in_one_line_each(
     assert "very-secret" not in "".join(found)
 
 
+def test_a_folder_that_only_the_worker_knows_is_not_looked_into(tmp_path: Path) -> None:
+    file = fresh()
+    file["pull"] = [{STEP: {"directory": "{{ prefect.variables.project }}/x"}}]
+    assert problems_of(file, tmp_path) == []
+
+
 def test_what_is_left_to_the_form_need_not_be_there(tmp_path: Path) -> None:
     file = fresh()
     del of(file, DRY_RUN)["parameters"]["policy"]
@@ -332,7 +351,7 @@ def test_the_command_prints_problems_and_fails(
 def test_without_a_server_the_check_says_so_in_one_line() -> None:
     command = [sys.executable, "-m", "deployments.check", "--server"]
     for url, said in {"": "PREFECT_API_URL is not set", "http://127.0.0.1:9/api": "no Prefect server answers"}.items():
-        environment = {"PREFECT_API_URL": url} if url else {}
+        environment = {"PWD": str(ROOT), **({"PREFECT_API_URL": url} if url else {})}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
         assert done.stderr.startswith(said)

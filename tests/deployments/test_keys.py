@@ -1,4 +1,4 @@
-"""A key is changed without a trace of it, and only if the new one works. `make scale-test` encrypts anew for real."""
+"""A key is changed without a trace of it, and only if the new one works. `make scale-test` re-encrypts for real."""
 
 import base64
 import io
@@ -43,7 +43,7 @@ async def test_a_block_that_is_not_there_is_made(
     monkeypatch.setenv("MATON_GATEWAY_URL", sandbox.gateway_url)
     monkeypatch.setenv("MATON_CONNECTIONS_URL", sandbox.connections_url)
     said = await keys.save_maton_key("made", sandbox.api_key)
-    assert said == "calendly-credentials/made was made: Alice Johnson"
+    assert said == "calendly-credentials/made was created: Alice Johnson"
     assert (await CalendlyCredentials.aload("made")).api_key.get_secret_value() == sandbox.api_key
 
 
@@ -71,7 +71,7 @@ FERNET = base64.urlsafe_b64encode(b"x" * 32).decode()
         ),
     ],
 )
-def test_blocks_are_encrypted_anew_only_with_all_that_is_needed(
+def test_blocks_are_reencrypted_only_with_all_that_is_needed(
     old: str | None, new: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", raising=False)

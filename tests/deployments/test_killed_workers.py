@@ -20,7 +20,7 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments import automations
-from deployments.files import AUTOMATIONS, deployments_of
+from deployments.files import AUTOMATIONS, FILE, deployments_of
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
 from tests.support import ROOT, Stack
@@ -124,7 +124,8 @@ def cases(stack: Stack, tmp_path: Path) -> Iterator[dict[signal.Signals, Case]]:
             sandbox = exits.enter_context(Sandbox(events=60, invitees=120, hosts=3, seed=7, gateway_rps=0))
             cases[how] = Case(f"{TAG}-{how.name.lower()}", stack, sandbox, http, tmp_path)
         file = tmp_path / "prefect.yaml"
-        file.write_text(yaml.safe_dump({"pull": [], "deployments": [case.deployment for case in cases.values()]}))
+        shipped = yaml.safe_load(FILE.read_text())
+        file.write_text(yaml.safe_dump({**shipped, "deployments": [case.deployment for case in cases.values()]}))
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file), "--all"]
         environment = {**os.environ, "PREFECT_API_URL": stack.api_url}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -60,14 +60,14 @@ def test_other_kinds_of_schedules_limits_and_entrypoints_are_served_too() -> Non
         {"interval": 600, "slug": "often", "timezone": "UTC"},
         {"rrule": "FREQ=DAILY", "slug": "daily", "timezone": "UTC", "active": False},
     ]
-    path = "flows/availability_digest.py:availability_digest"
-    made = serve.runner_deployment(written(3, schedules=schedules, concurrency_limit=2, entrypoint=path))
+    module = "flows.availability_digest.availability_digest"
+    made = serve.runner_deployment(written(3, schedules=schedules, concurrency_limit=2, entrypoint=module))
     interval, rule = made.schedules or []
     assert interval.schedule.interval == timedelta(minutes=10)
     assert rule.schedule.rrule.endswith("FREQ=DAILY")
     assert rule.active is False
     assert made.concurrency_limit == 2
-    assert made.entrypoint == path
+    assert made.entrypoint == module
 
 
 def test_the_environment_of_runs_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_a_served_deployment_runs_and_stops_with_its_process(stack: Stack, tmp_p
     with log.open("w") as output, stack.prefect() as http:
         process = psutil.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:
-            path, deadline = "/deployments/name/availability-digest/served", time.monotonic() + 60
+            path, deadline = "/deployments/name/availability-digest/served", time.monotonic() + 300
             while (answer := http.get(path)).status_code == 404:
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.3)

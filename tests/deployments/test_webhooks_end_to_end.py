@@ -142,10 +142,10 @@ def test_messages_tell_of_moves_cancellations_and_no_shows_each_once(
     assert subjects == [
         "Calendly booking canceled",
         "Calendly booking canceled",
-        "Calendly booking moved",
+        "Calendly booking rescheduled",
         "Calendly no-show",
     ]
-    (move,) = [each["body"] for each in told.messages if each["subject"] == "Calendly booking moved"]
+    (move,) = [each["body"] for each in told.messages if each["subject"] == "Calendly booking rescheduled"]
     assert move == f"{first} is now {moved}."
     assert domain not in str(told.messages)
 
