@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 GATEWAY ?= sandbox
 
-.PHONY: demo up test test-stack test-all scale-test storm-test latency-test soak load-test lint types build bench clean
+.PHONY: demo up test test-stack test-all repeat-test scale-test storm-test latency-test soak load-test lint types build bench clean
 
 demo: .venv/.installed
 	$(BIN)/python -m deployments.demo --gateway $(GATEWAY)
@@ -23,6 +23,10 @@ test-stack: .venv/.installed-server .venv/.installed-dev
 	$(PYTEST) -m stack $(ARGS)
 
 test-all: test test-stack
+
+# `make test` 20 times, the last ten beside two busy loops; ARGS='--runs 2 --busy 1' for fewer.
+repeat-test: .venv/.installed-dev
+	@$(BIN)/python -m tests.endurance.repeat $(ARGS)
 
 # PostgreSQL, Redis, API, services and two workers as separate processes, and the deployments on them.
 scale-test: .venv/.installed-server
