@@ -39,6 +39,8 @@ def event_key(event: Event) -> tuple[datetime, str]:
 
 @dataclass(eq=False, repr=False)
 class World:
+    """All records with the indices that listings need. Changes go through its methods, which emit webhook events."""
+
     options: Options
     clock: Clock
     random: random.Random
@@ -105,7 +107,7 @@ class World:
         self.emit("invitee.created", invitee)
 
     def emit_booked(self, event: Event) -> None:
-        """Emit `invitee.created` for the invitees with whom an event was added."""
+        """Emit `invitee.created` for each active invitee of an event that was just added."""
         for invitee in event.invitees:
             if invitee.cancellation is None:
                 self.emit("invitee.created", invitee)
@@ -141,7 +143,7 @@ class World:
     def mark_no_show(self, invitee: Invitee) -> NoShow:
         now = self.clock.now()
         item = invitee.no_show = NoShow(self.uuid(), invitee, now)
-        invitee.updated = now  # of the event nothing documents that it is updated
+        invitee.updated = now  # the event is not updated: nothing documents that Calendly does so
         self.no_shows[item.uuid] = item
         self.emit("invitee_no_show.created", invitee)
         return item

@@ -28,7 +28,7 @@ def test_it_starts_answers_and_ends_with_ctrl_c():
         answer = httpx.get(f"{found[1]}/calendly/users/me", headers={"Authorization": "Bearer k"}, trust_env=False)
         assert answer.json()["resource"]["name"] == "Alice Johnson"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "", "")
     finally:
         process.kill()
@@ -104,7 +104,9 @@ def test_the_fixture_for_users_own_tests(pytester):
                     assert answer.status == 200
         """
     )
-    done = pytester.inline_run("-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:xdist")
+    # Within this process, where other tests have imported the fixture's module before.
+    warnings = ["-W", "error", "-W", "ignore:Module already imported"]
+    done = pytester.inline_run(*warnings, "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:xdist")
     done.assertoutcome(passed=2)
 
 
