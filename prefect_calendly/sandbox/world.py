@@ -39,7 +39,7 @@ def event_key(event: Event) -> tuple[datetime, str]:
 
 @dataclass(eq=False, repr=False)
 class World:
-    """All records with the indices that listings need. Changes go through its methods, which emit webhook events."""
+    """All records, with the indices that listings need. The methods that change bookings emit webhook events."""
 
     options: Options
     clock: Clock
