@@ -385,7 +385,7 @@ def test_repeating_and_disabling_happen_by_themselves_when_their_time_has_come(a
     api.sandbox.set_clock(speed=1_000_000)
     book(api.sandbox)
     until(lambda: api.resource(hook)["state"] == "disabled")
-    assert api.sandbox.wait_for_deliveries()["dropped"] == 1
+    until(lambda: api.sandbox.deliveries()["dropped"] == 1)  # its last attempt may still be in flight
 
 
 def test_a_delivery_that_is_never_accepted_does_not_disable_what_accepts_others(api, far_end, subscribe):
