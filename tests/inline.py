@@ -3,6 +3,7 @@ in memory. What Prefect itself does about runs is tested where a server is (`pre
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from prefect import Flow, Task
 from prefect.artifacts import Artifact
 from prefect.blocks.core import Block
+from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 from prefect.utilities.callables import get_call_parameters
 
 from prefect_calendly.runs import state
@@ -27,7 +29,7 @@ class Inline:
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What `runs.state` has saved, by name."""
     blocks: dict[str, Block] = field(default_factory=dict)
-    """Saved blocks, by type and name, such as `slack-webhook/ops`: put those in that a flow may load."""
+    """Saved blocks, by type and name, such as `slack-webhook/ops`; put in those that a flow may load."""
 
     def artifact(self, key: str) -> Any:
         """Return the data of the newest version of an artifact."""
@@ -39,7 +41,7 @@ class Inline:
 
 
 @pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
+def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inline]:
     """Run flows and tasks in place; a test that uses this needs no Prefect server."""
     kept = Inline()
 
@@ -68,10 +70,17 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
     async def write(name: str, value: dict[str, Any], expires_at: datetime | None) -> None:
         kept.states[name] = value
 
-    async def load(name: str, validate: bool = True, client: Any = None) -> Block:
-        if name not in kept.blocks:
-            raise ValueError(f"Unable to find block document {name}")
-        return kept.blocks[name]
+    def save(self: Block, name: str, overwrite: bool = False, client: Any = None) -> None:
+        kept.blocks[f"{self.get_block_type_slug()}/{name}"] = self
+
+    def load(cls: type[Block], name: str, validate: bool = True, client: Any = None) -> Block:
+        reference = name if cls is Block else f"{cls.get_block_type_slug()}/{name}"
+        if reference not in kept.blocks:
+            raise ValueError(f"Unable to find block document {reference}")
+        return kept.blocks[reference]
+
+    async def aload(cls: type[Block], name: str, validate: bool = True, client: Any = None) -> Block:
+        return load(cls, name)
 
     monkeypatch.setattr(Flow, "__call__", call_flow)
     monkeypatch.setattr(Task, "__call__", lambda self, *args, **kwargs: self.fn(*args, **kwargs))
@@ -79,5 +88,9 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
     monkeypatch.setattr(Artifact, "aget", get)
     monkeypatch.setattr(state, "_read", read)
     monkeypatch.setattr(state, "_write", write)
-    monkeypatch.setattr(Block, "aload", load)
-    return kept
+    monkeypatch.setattr(Block, "save", save)
+    monkeypatch.setattr(Block, "load", classmethod(load))
+    monkeypatch.setattr(Block, "aload", classmethod(aload))
+    # What still asks Prefect fails at once, instead of starting a server of its own.
+    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
+        yield kept

@@ -38,7 +38,7 @@ def artifact_key(account: str, request: DigestRequest) -> str:
 
     Example:
         >>> artifact_key("https://api.calendly.com/users/AAAA", DigestRequest())
-        'availability-digest-4d65dd7f8cb4'
+        'availability-digest-12c3c3e0c260'
     """
     identity = [account, request.scope, sorted(set(request.hosts)), request.days, request.timezone]
     identity += [sorted(set(request.event_types)), str(request.first_day)]

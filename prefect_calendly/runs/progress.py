@@ -82,6 +82,7 @@ async def progress(key: str, what: str, meter: RequestMeter, total: int = 0) -> 
 
     Example:
         ```python
+        events = await alist_scheduled_events(credentials, user="AAAAAAAAAAAAAAAA")
         with count_requests() as meter:
             async with progress("reading", "Reading the invitees", meter, len(events)):
                 found = await alist_invitees_of_events(credentials, events)

@@ -143,6 +143,8 @@ def create_app(settings: ReceiverSettings) -> Starlette:
 
     Example:
         ```python
+        from starlette.routing import Mount
+
         receiver = create_app(ReceiverSettings(signing_key_block="calendly-webhook-key"))
 
         @contextlib.asynccontextmanager
