@@ -37,8 +37,6 @@ _OF_PREFECT = (
     "Beginning flow run",
     "View at",
 )
-# Prefect logs the end of every run that is not Completed as an error; this one only waits for a person.
-_WAITS = "Finished in state Suspended("
 
 
 class Refused(Exception):
@@ -73,9 +71,7 @@ class Terminal(Printer):  # type: ignore[misc]
         elif message.name == "system" and self.first_to_stop is None and " stopped (" in text:
             self.first_to_stop = text.partition(" ")[0]
         elif message.name == "worker" and (line := _LOG_LINE.match(text)) and not line[4].startswith(_OF_PREFECT):
-            waits = line[4].startswith(_WAITS)
-            level = f"{line[2]} " if line[2] and not waits else ""
-            print(f"  {line[1]} {level}{line[3]}: {'waits for a person' if waits else line[4]}", flush=True)
+            print(f"  {line[1]} {line[2] + ' ' if line[2] else ''}{line[3]}: {line[4]}", flush=True)
 
 
 def main() -> int:

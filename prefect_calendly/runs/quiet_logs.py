@@ -1,4 +1,4 @@
-"""What the loggers of Prefect, httpx and others must not print: parameters and URLs, which can hold secrets."""
+"""What the loggers of Prefect, httpx and others must not print: secrets in parameters and URLs, and false alarms."""
 
 from __future__ import annotations
 
@@ -35,8 +35,18 @@ class _WithoutUrls(logging.Filter):
         return not self.users
 
 
+class _SuspendedIsNoError(logging.Filter):
+    """Prefect logs the end of an async run as an error unless it is Completed, also if it waits for a person."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("Finished in state Suspended("):
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return True
+
+
 _without_parameters, _without_urls = _WithoutParameters(), _WithoutUrls()
 logging.getLogger("prefect.flows").addFilter(_without_parameters)
+logging.getLogger("prefect.flow_runs").addFilter(_SuspendedIsNoError())
 for _name in ("httpx", "urllib3.connectionpool", "apprise"):
     logging.getLogger(_name).addFilter(_without_urls)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -114,6 +115,8 @@ def test_some_runs_are_there_to_look_at_and_one_awaits_a_person(stack: Stack) ->
     ]
     (waiting,) = [run["id"] for run in runs if run["state"]["name"] == "Suspended"]
     assert f"{stack.ui_url}/v2/runs/flow-run/{waiting}" in stack.log.read_text()
+    logs = ask(stack, "/logs/filter", logs={"flow_run_id": {"any_": [waiting]}})
+    assert [log["level"] for log in logs if "Suspended" in log["message"]] == [logging.INFO]
 
 
 def test_the_page_calls_the_server_that_it_comes_from(stack: Stack) -> None:
@@ -124,7 +127,7 @@ def test_the_page_calls_the_server_that_it_comes_from(stack: Stack) -> None:
 def test_the_terminal_shows_what_runs_and_the_files_all_of_it(stack: Stack) -> None:
     shown = stack.log.read_text()
     assert re.search(r"^  \d\d:\d\d:\d\d cancel blocked domains \(dry run\): \d+ events checked", shown, re.MULTILINE)
-    assert re.search(r"^  \d\d:\d\d:\d\d cancel blocked domains: waits for a person$", shown, re.MULTILINE)
+    assert re.search(r"^  \d\d:\d\d:\d\d cancel blocked domains: Finished in state Suspended\(", shown, re.MULTILINE)
     for hidden in ("Beginning flow run", "pull step", "deployment step", "ERROR"):
         assert hidden not in shown
     worker = (stack.home / "logs" / "worker.log").read_text()
