@@ -37,16 +37,16 @@ storm-test: .venv/.installed-up
 	@$(BIN)/python -m tests.endurance.storm $(ARGS)
 
 # Kills each writing flow 50 times with `kill -9`, and runs it again; ARGS='--kills 2 --seed 1' for fewer, and the same.
-# Then a large organisation, as load-test: LOAD='--hosts 50 --events 3000' for a smaller one.
+# Then a large organization, as load-test: LOAD='--hosts 50 --events 3000' for a smaller one.
 soak: .venv/.installed-up
 	@$(BIN)/python -m tests.endurance.soak $(ARGS)
 	@$(BIN)/python -m tests.endurance.load $(LOAD)
 
-# How many seconds after a booking `screen-booking` has cancelled it.
+# How many seconds it takes until `screen-booking` has canceled a booking.
 latency-test: .venv/.installed-up
 	@$(BIN)/python -m tests.endurance.latency $(ARGS)
 
-# 1,000 hosts and 100,000 future events: digest and scan of the organisation; ARGS='--hosts 50 --events 3000' for fewer.
+# 1,000 hosts and 100,000 future events: digest and scan of the organization; ARGS='--hosts 50 --events 3000' for fewer.
 load-test: .venv/.installed-up
 	@$(BIN)/python -m tests.endurance.load $(ARGS)
 

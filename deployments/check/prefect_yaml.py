@@ -42,6 +42,7 @@ def problems(path: Path = FILE) -> list[str]:
 
 
 def _file(raw: dict[str, Any]) -> Iterator[str]:
+    # Prefect ignores `definitions` too; it is where the YAML anchors are.
     yield from unknown_keys(raw, keys_of(DeploymentsFile) | {"definitions"}, "")
     deployments = raw.get("deployments")
     if not isinstance(deployments, list) or not deployments:
