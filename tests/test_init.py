@@ -59,7 +59,7 @@ def test_a_worker_on_this_machine_finds_the_flows_and_the_comments_are_kept() ->
     text = project_files(["poll_bookings"], FOLDER_OF_PROJECT)["prefect.yaml"]
     (step,) = yaml.safe_load(text)["pull"]
     assert step == {"prefect.deployments.steps.set_working_directory": {"directory": str(FOLDER_OF_PROJECT)}}
-    assert "# A reference, resolved where the flow runs." in text
+    assert "# This reference is resolved where the flow runs." in text
     assert "deployments/" not in text  # a folder of ours
 
 
