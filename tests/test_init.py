@@ -22,7 +22,7 @@ def deployments_in(text: str) -> list[dict[str, Any]]:
 
 
 def flow_of(deployment: dict[str, Any]) -> str:
-    return str(deployment["entrypoint"]).rpartition(":")[2]
+    return re.split(r"[.:]", str(deployment["entrypoint"]))[-1]
 
 
 @pytest.mark.parametrize("flow", available_flows())
@@ -42,6 +42,7 @@ def test_a_project_has_the_chosen_flow_its_deployments_and_its_tests(flow: str) 
     }
     shipped = [each for each in deployments_in(DEPLOYMENTS.read_text()) if flow_of(each) in flows]
     for each in shipped:
+        each["entrypoint"] = f"flows/{flow_of(each)}.py:{flow_of(each)}"
         if "writes" in each["tags"]:
             each["schedules"] = [{**schedule, "active": False} for schedule in each["schedules"]]
     assert deployments_in(files["prefect.yaml"]) == shipped
@@ -58,8 +59,11 @@ def test_nothing_that_writes_runs_before_somebody_has_switched_it_on() -> None:
 def test_a_worker_on_this_machine_finds_the_flows_and_the_comments_are_kept() -> None:
     text = project_files(["poll_bookings"], FOLDER_OF_PROJECT)["prefect.yaml"]
     (step,) = yaml.safe_load(text)["pull"]
-    assert step == {"prefect.deployments.steps.set_working_directory": {"directory": str(FOLDER_OF_PROJECT)}}
-    assert "# This reference is resolved where the flow runs." in text
+    assert step == {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $PWD }}"}}
+    assert yaml.safe_load(text)["name"] == "our calendly"
+    shared = re.search(r"^#[^\n]*\ndefinitions:\n.*?\n\n", DEPLOYMENTS.read_text(), re.MULTILINE | re.DOTALL)
+    assert shared
+    assert shared[0] in text
     assert "deployments/" not in text  # a folder of ours
 
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -17,13 +16,15 @@ from prefect_calendly.flows import DEPLOYMENTS
 _COMPANIONS: Final = {"cancel_blocked_domains": "record_expired_approval"}
 
 _HEAD: Final = """\
-# What runs when. From this folder: prefect --no-prompt deploy --all
-# Before: a work pool (prefect work-pool create calendly --type process) and the block calendly-credentials/main.
+# What runs when. Deploy it from this folder, in a shell: prefect --no-prompt deploy --all
+# It needs a work pool (prefect work-pool create calendly --type process) and the block calendly-credentials/main.
 name: {name}
 
-# Where a worker on this machine finds the flows. For workers elsewhere: prefect.deployments.steps.git_clone.
+# A worker on this machine runs the flows in the folder that you deploy from. For workers elsewhere, write a step that
+# fetches them, such as prefect.deployments.steps.git_clone.
 pull:
-  - prefect.deployments.steps.set_working_directory: {{directory: {folder}}}
+  - prefect.deployments.steps.set_working_directory:
+      directory: "{{{{ $PWD }}}}"
 
 """
 
@@ -38,7 +39,7 @@ class _Deployment:
     @property
     def flow(self) -> str:
         """Name of its flow, which its file and its function share."""
-        return str(self.values["entrypoint"]).rpartition(":")[2]
+        return re.split(r"[.:]", str(self.values["entrypoint"]))[-1]
 
     @property
     def internal(self) -> bool:
@@ -46,9 +47,10 @@ class _Deployment:
 
     def in_project(self) -> str:
         """Return its text for a new project: the schedule of one that writes is there, but switched off."""
+        text = re.sub(r"entrypoint: .*", f"entrypoint: flows/{self.flow}.py:{self.flow}", self.text)
         if "writes" not in self.values["tags"]:
-            return self.text
-        return re.sub(r"^( +- \{slug: [^}]*)\}$", r"\1, active: false}", self.text, flags=re.MULTILINE)
+            return text
+        return re.sub(r"^( +- \{slug: [^}]*)\}$", r"\1, active: false}", text, flags=re.MULTILINE)
 
 
 def available_flows() -> list[str]:
@@ -73,17 +75,16 @@ def with_companions(flows: Collection[str]) -> list[str]:
     return list(dict.fromkeys(each.flow for each in deployments if each.flow in wanted))
 
 
-def deployments_file(flows: Collection[str], folder: Path) -> str:
+def deployments_file(flows: Collection[str], project: str) -> str:
     """Return the text of a project's `prefect.yaml`.
 
     Args:
         flows: Names of its flows.
-        folder: Where the project will be.
+        project: Its name.
     """
     definitions, deployments = _shipped()
     chosen = [each.in_project().rstrip() for each in deployments if each.flow in flows]
-    head = _HEAD.format(name=json.dumps(folder.name), folder=json.dumps(str(folder)))
-    return head + definitions + "deployments:\n" + "\n\n".join(chosen) + "\n"
+    return _HEAD.format(name=json.dumps(project)) + definitions + "deployments:\n" + "\n\n".join(chosen) + "\n"
 
 
 def names_of_deployments(flows: Collection[str]) -> list[str]:
@@ -97,7 +98,7 @@ def _shipped() -> tuple[str, list[_Deployment]]:
     """Return what the deployments of the shipped file share, and each of them."""
     text = DEPLOYMENTS.read_text(encoding="utf-8")
     before, _, listed = text.partition("\ndeployments:\n")
-    shared = before[before.index("# What several deployments share") :].strip() + "\n\n"
+    shared = re.findall(r"^(?:#.*\n)*definitions:\n(?:[ #].*\n|\n)*", before + "\n", flags=re.MULTILINE)
     texts = re.split(r"^(?=  - name: )", listed, flags=re.MULTILINE)[1:]
     values = yaml.safe_load(text)["deployments"]
-    return shared, [_Deployment(*each) for each in zip(texts, values, strict=True)]
+    return "".join(shared), [_Deployment(*each) for each in zip(texts, values, strict=True)]

@@ -31,7 +31,7 @@ def project_files(flows: Collection[str], folder: Path) -> dict[str, str]:
 
     Args:
         flows: Names of its flows, at least one.
-        folder: Where the project will be; its absolute path.
+        folder: Where the project will be; the project has its name.
 
     Raises:
         ValueError: There is no flow of such a name, or none was named.
@@ -40,7 +40,7 @@ def project_files(flows: Collection[str], folder: Path) -> dict[str, str]:
         raise ValueError("name at least one flow")
     chosen = with_companions(flows)
     found = {f"flows/{name}.py": (FOLDER / f"{name}.py").read_text(encoding="utf-8") for name in chosen}
-    found["prefect.yaml"] = deployments_file(chosen, folder)
+    found["prefect.yaml"] = deployments_file(chosen, folder.name)
     values = _values(chosen, folder)
     for path, text in _templates(files("prefect_calendly.init") / "templates"):
         of_flow = re.fullmatch(r"tests/test_(\w+)\.py", path)
