@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 GATEWAY ?= sandbox
 
-.PHONY: demo up test test-stack test-all repeat-test scale-test storm-test latency-test soak load-test lint types build bench clean
+.PHONY: demo up test test-stack test-all repeat-test scale-test storm-test latency-test soak load-test lint types build wheel-test bench clean
 
 demo: .venv/.installed
 	$(BIN)/python -m deployments.demo --gateway $(GATEWAY)
@@ -57,16 +57,15 @@ lint: .venv/.installed-dev
 types: .venv/.installed-dev
 	$(BIN)/mypy
 
-# Builds sdist and wheel, and proves that the wheel installs and imports in an empty environment.
 build: .venv/.installed-dev
-	rm -rf dist build
+	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
-	$(PYTHON) -m venv build/wheel-check
-	build/wheel-check/bin/python -m pip --disable-pip-version-check install --quiet \
-		--constraint constraints.txt dist/*.whl
-	cd build && wheel-check/bin/python -c "import prefect_calendly.sandbox, prefect_calendly as p; print(p.__version__, p.__file__)"
-	cd build && PREFECT_HOME=$(CURDIR)/build/prefect-home PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
-		PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=180 wheel-check/bin/prefect block register -m prefect_calendly
+
+# Builds sdist and wheel, and does what a new user does with the wheel in an empty environment outside this folder:
+# install, check, init, test, deploy, run. ARGS='--limit 600' on a busy machine.
+wheel-test: .venv/.installed-up .venv/.installed-dev
+	rm -rf dist
+	@$(BIN)/python -m tests.endurance.wheel --dist dist $(ARGS)
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.run $(ARGS)

@@ -39,7 +39,7 @@ class _Deployment:
     @property
     def flow(self) -> str:
         """Name of its flow, which its file and its function share."""
-        return re.split(r"[.:]", str(self.values["entrypoint"]))[-1]
+        return str(self.values["entrypoint"]).rpartition(":")[2]
 
     @property
     def internal(self) -> bool:
@@ -47,10 +47,9 @@ class _Deployment:
 
     def in_project(self) -> str:
         """Return its text for a new project: the schedule of one that writes is there, but switched off."""
-        text = re.sub(r"entrypoint: .*", f"entrypoint: flows/{self.flow}.py:{self.flow}", self.text)
         if "writes" not in self.values["tags"]:
-            return text
-        return re.sub(r"^( +- \{slug: [^}]*)\}$", r"\1, active: false}", text, flags=re.MULTILINE)
+            return self.text
+        return re.sub(r"^( +- \{slug: [^}]*)\}$", r"\1, active: false}", self.text, flags=re.MULTILINE)
 
 
 def available_flows() -> list[str]:

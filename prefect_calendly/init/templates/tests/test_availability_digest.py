@@ -2,8 +2,9 @@
 
 import asyncio
 
-from flows.availability_digest import DigestRequest, availability_digest
+from flows.availability_digest import availability_digest
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.sandbox import Sandbox
 
 
