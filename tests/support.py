@@ -22,8 +22,8 @@ import pytest
 from prefect.settings import get_current_settings
 
 from deployments.processes import MARK
-from prefect_calendly import client, connections
-from prefect_calendly.client import CalendlyClient, pace
+from prefect_calendly import connections
+from prefect_calendly.client import CalendlyClient, client, meter, pace, retry
 from prefect_calendly.sandbox import Sandbox
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class VirtualTime:
 def virtual_time(monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
     """Time that passes at once, for the limiter, the client's retries and polling."""
     time = VirtualTime()
-    for module in (pace, client, connections):
+    for module in (pace, client, meter, connections):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic))
     for remembered in ("_paces", "_quotas"):  # of another time
         monkeypatch.setattr(pace, remembered, {})
@@ -133,8 +133,8 @@ def nothing_unknown(sandbox: Sandbox) -> Any:
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeats follow at once; what is repeated stays as it is."""
-    monkeypatch.setattr(client, "_backoff", lambda *_: 0.0)
-    monkeypatch.setattr(client, "_FIRST_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(retry, "backoff", lambda *_: 0.0)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF_SECONDS", 0.0)
 
 
 def uri(collection: str, uuid: str) -> str:

@@ -26,15 +26,15 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from prefect_calendly.client import (
-    USER_AGENT,
     CalendlyClient,
     Method,
     checked_base_url,
     count_requests,
     errors,
-    parsed,
     settle,
 )
+from prefect_calendly.client.answers import parsed
+from prefect_calendly.client.transport import USER_AGENT
 from prefect_calendly.resource import Resource
 from prefect_calendly.sandbox import Sandbox
 from tests.support import Reply, Server, VirtualTime, client_of, ok, page, virtual_time
@@ -159,7 +159,7 @@ def test_a_refused_connection_is_a_network_error_over_a_real_socket() -> None:
             await client.request("GET", "/users/me")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.client._backoff", lambda *_: 0.0)
+        patch.setattr("prefect_calendly.client.retry.backoff", lambda *_: 0.0)
         with pytest.raises(errors.NetworkError, match=r"No connection to 127.0.0.1:9 \(ConnectError\)"):
             asyncio.run(story())
 
@@ -424,7 +424,7 @@ def test_a_cancelled_request_leaves_the_limiter_in_order(virtual_time: VirtualTi
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert client._limiter.quota._under_way == 0
+            assert client._transport._limiter.quota._under_way == 0
 
     virtual_time.run(story())
 
@@ -449,7 +449,7 @@ def test_an_answer_that_drips_for_ever_ends_as_one_that_was_lost(
             with pytest.raises(errors.NetworkError, match=r"No whole answer came from .* within 120 s") as caught:
                 await client.request(method, "/a")
             assert caught.value.maybe_sent
-            assert client._limiter.quota._under_way == 0
+            assert client._transport._limiter.quota._under_way == 0
 
     virtual_time.run(story())
     assert len(server.requests) == requests
@@ -460,8 +460,8 @@ def test_an_answer_that_drips_for_ever_ends_as_one_that_was_lost(
 async def test_an_answer_without_measure_is_no_answer_packed_or_not(
     monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr("prefect_calendly.client._MOST_BYTES", 2 * 1024**2)
-    monkeypatch.setattr("prefect_calendly.client._backoff", lambda *_: 0.0)
+    monkeypatch.setattr("prefect_calendly.client.transport.MOST_BYTES", 2 * 1024**2)
+    monkeypatch.setattr("prefect_calendly.client.retry.backoff", lambda *_: 0.0)
     large = b'"' + b"x" * 20 * 1024**2 + b'"'
 
     def packed(status: int, content: bytes) -> httpx.Response:
@@ -503,8 +503,8 @@ async def test_however_many_requests_are_cancelled_an_open_client_stays_usable(s
         async with asyncio.timeout(60):  # for ever, on a busy machine too
             answers = await client.all(range(40), lambda _: client.request("GET", "/users/me"))
         assert len(answers) == 40
-        assert client._limiter.quota._under_way == 0
-        assert client._slots._value == 2
+        assert client._transport._limiter.quota._under_way == 0
+        assert client._transport._slots._value == 2
 
 
 def test_a_client_that_is_gone_slows_nobody_down(virtual_time: VirtualTime) -> None:
@@ -792,7 +792,7 @@ async def test_what_cannot_be_sent_is_a_value_error_before_any_request() -> None
         ):
             with pytest.raises(ValueError, match=r"path|start_time must be an aware|too long"):
                 await client.request("GET", path, params=params)
-        assert client._limiter.quota._under_way == 0
+        assert client._transport._limiter.quota._under_way == 0
     assert server.requests == []
 
 

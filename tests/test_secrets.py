@@ -390,7 +390,7 @@ def left(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Left
         temporary_settings(settings),
         everything_logged(left.logs),
     ):
-        monkeypatch.setattr(client, "_FIRST_BACKOFF_SECONDS", 0.001)
+        monkeypatch.setattr(client.retry, "FIRST_BACKOFF_SECONDS", 0.001)
         monkeypatch.setattr("flows.ensure_webhook_subscription._PAUSES_SECONDS", ())
         for name, value in {
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",

@@ -180,7 +180,7 @@ def world(sandbox: Sandbox) -> World:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client repeats without a pause."""
-    monkeypatch.setattr(prefect_calendly.client, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(prefect_calendly.client.retry, "FIRST_BACKOFF_SECONDS", 0.001)
 
 
 @pytest.fixture

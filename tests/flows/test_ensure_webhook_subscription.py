@@ -255,7 +255,7 @@ def test_a_url_is_shown_by_host_and_hash_only() -> None:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSES_SECONDS", (0, 0, 0, 0))
-    monkeypatch.setattr(prefect_calendly.client, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(prefect_calendly.client.retry, "FIRST_BACKOFF_SECONDS", 0.001)
 
 
 @pytest.fixture
