@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 
-from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.errors import ConnectionFailedError, ConnectionPendingError, InvalidAnswerError
 from prefect_calendly.client.identifiers import filled_path
 from prefect_calendly.resource import Resource, Time, check_choice
@@ -113,7 +112,7 @@ async def create_connection_via(client: CalendlyClient, *, method: ConnectionMet
         pending = await list_connections_via(client, status="PENDING")
         return next((connection for connection in pending if connection.connection_id not in known), None)
 
-    return await settle(create, existing, repeat=False)
+    return await client.send_once(create, existing)
 
 
 acreate_connection, create_connection = make_tasks("Create a Maton connection", create_connection_via, writes=True)
@@ -221,14 +220,14 @@ async def get_active_connection_via(
     """
     if timeout_seconds <= 0 or poll_seconds <= 0:
         raise ValueError("timeout_seconds and poll_seconds must be above 0")
-    deadline = time.monotonic() + timeout_seconds
+    deadline = client.clock() + timeout_seconds
     while True:
         connection = await get_connection_via(client, connection_id)
         if connection.status == "ACTIVE":
             return connection
         if connection.status == "FAILED":
             raise ConnectionFailedError("The connection failed", path=_path(connection_id))
-        if (left := deadline - time.monotonic()) <= 0:
+        if (left := deadline - client.clock()) <= 0:
             raise ConnectionPendingError(
                 f"The connection is still {connection.status} after {timeout_seconds:g} s", path=_path(connection_id)
             )

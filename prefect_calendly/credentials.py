@@ -26,6 +26,7 @@ from prefect_calendly.client import (
     DEFAULT_CONNECTIONS_URL,
     DEFAULT_GATEWAY_URL,
     CalendlyClient,
+    RetryPolicy,
     checked_base_url,
     checked_key,
 )
@@ -77,6 +78,9 @@ class CalendlyCredentials(CredentialsBlock):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(DOCUMENTATION_URL)
     # Prefect takes only http and https URLs, which do not show without internet; and Calendly's mark is not ours.
     _logo_url: ClassVar[HttpUrl | None] = None
+
+    retry: ClassVar[RetryPolicy] = RetryPolicy()
+    """How often, and after which pauses, the clients of these credentials repeat what is safe to repeat."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -211,5 +215,6 @@ class CalendlyCredentials(CredentialsBlock):
             timeout_seconds=self.timeout_seconds,
             requests_per_second=self.requests_per_second,
             max_concurrency=self.max_concurrency,
+            retry=self.retry,
             take_share=share_of_run(),
         )

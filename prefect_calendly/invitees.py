@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.errors import CalendlyError, NotFoundError, PermissionDeniedError, UnconfirmedWriteError
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
 from prefect_calendly.client.times import utc, wire_time
@@ -388,7 +388,7 @@ async def create_invitee_via(
     async def existing() -> Invitee | None:
         return await _booking(client, event_type_uri, start, email)
 
-    return await settle(book, existing, repeat=False)
+    return await client.send_once(book, existing)
 
 
 acreate_invitee, create_invitee = make_tasks("Book an event for an invitee", create_invitee_via, writes=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Literal
 
-from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.errors import AlreadyCanceledError, BadRequestError, CalendlyError, InvalidAnswerError
 from prefect_calendly.client.identifiers import Reference, filled_path, optional_uris, uuid_of
 from prefect_calendly.client.times import wire_time
@@ -272,7 +272,7 @@ async def cancel_scheduled_event_via(
             return await cancel({})
 
     try:
-        return await settle(write, existing)
+        return await client.confirm_write(write, existing)
     except AlreadyCanceledError as error:
         if not already_canceled_ok:
             raise

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, model_validator
 
-from prefect_calendly.client import CalendlyClient, settle
+from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.identifiers import Reference, filled_path, optional_uris, uuid_of
 from prefect_calendly.resource import Resource, Time, check_choice, check_sort
 from prefect_calendly.tasks import make_tasks
@@ -246,7 +246,7 @@ async def create_webhook_subscription_via(
                 return hook
         return None
 
-    return await settle(create, existing)
+    return await client.confirm_write(create, existing)
 
 
 acreate_webhook_subscription, create_webhook_subscription = make_tasks(

@@ -31,10 +31,10 @@ import pytest  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from prefect_calendly import CalendlyCredentials  # noqa: E402
-from prefect_calendly.client import pace  # noqa: E402
+from prefect_calendly.client.pace import PROCESS_LIMITS  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
 from tests.inline import inline  # noqa: E402, F401  (a fixture)
-from tests.support import stack  # noqa: E402, F401  (a fixture)
+from tests.support import impatient, stack, virtual_time  # noqa: E402, F401  (fixtures)
 
 pytest_plugins = ["pytester"]
 
@@ -100,8 +100,7 @@ def sandbox(_shared_sandbox: Sandbox) -> Sandbox:
     """The sandbox gateway, as it was at its start; without the limit of 10 requests a second."""
     _shared_sandbox.reset()
     # What earlier tests have used up of its limit a minute is there again; a client would wait for that.
-    pace._paces.clear()
-    pace._quotas.clear()
+    PROCESS_LIMITS.clear()
     return _shared_sandbox
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import httpx
@@ -22,8 +21,9 @@ import pytest
 from prefect.settings import get_current_settings
 
 from deployments.processes import MARK
-from prefect_calendly import connections
-from prefect_calendly.client import CalendlyClient, client, meter, pace, retry
+from prefect_calendly import CalendlyCredentials
+from prefect_calendly.client import CalendlyClient, RetryPolicy
+from prefect_calendly.client.pace import PROCESS_LIMITS, Limits
 from prefect_calendly.sandbox import Sandbox
 
 T = TypeVar("T")
@@ -31,10 +31,15 @@ _numbers = itertools.count()
 
 
 class VirtualTime:
-    """An event loop in which waiting takes no time and is counted: `now` tells the seconds that have passed."""
+    """An event loop in which waiting takes no time and is counted.
+
+    `now` is the seconds that have passed, `monotonic` a clock that shows them; `limits` run on that clock, and
+    `client_of` gives them to the clients that it makes inside of `run`.
+    """
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.limits = Limits(self.monotonic)
         time = self
 
         class Selector(selectors.SelectSelector):
@@ -45,28 +50,35 @@ class VirtualTime:
                 return super().select(0)
 
         class Loop(asyncio.SelectorEventLoop):
-            def time(self) -> float:
-                return 1_000_000.0 + time.now
+            limits = self.limits
 
-        self._loop = lambda: Loop(Selector())
+            def time(self) -> float:
+                return time.monotonic()
+
+        self.new_loop: Callable[[], asyncio.AbstractEventLoop] = lambda: Loop(Selector())
 
     def monotonic(self) -> float:
         return 1_000_000.0 + self.now
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        with asyncio.Runner(loop_factory=self._loop) as runner:
+        with asyncio.Runner(loop_factory=self.new_loop) as runner:
             return runner.run(work)
 
 
 @pytest.fixture
-def virtual_time(monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
-    """Time that passes at once, for the limiter, the client's retries and polling."""
-    time = VirtualTime()
-    for module in (pace, client, meter, connections):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic))
-    for remembered in ("_paces", "_quotas"):  # of another time
-        monkeypatch.setattr(pace, remembered, {})
-    return time
+def virtual_time() -> VirtualTime:
+    """Time that passes at once, for the limiter, the client's repeats and polling."""
+    return VirtualTime()
+
+
+IMPATIENT = RetryPolicy(first_backoff_seconds=0.0)
+"""Repeats follow at once; what is repeated stays as it is."""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of credentials repeat without a pause."""
+    monkeypatch.setattr(CalendlyCredentials, "retry", IMPATIENT)
 
 
 Reply = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
@@ -97,7 +109,15 @@ class Server(httpx.MockTransport):
 def client_of(server: httpx.AsyncBaseTransport, **options: Any) -> CalendlyClient:
     """A client of a scripted server, fast unless told otherwise, with a key and thus a limiter of its own."""
     key = options.pop("api_key", f"key-{next(_numbers)}")
-    return CalendlyClient(key, transport=server, **{"requests_per_second": 100_000, **options})
+    defaults = {"requests_per_second": 100_000, "limits": getattr(_running_loop(), "limits", PROCESS_LIMITS)}
+    return CalendlyClient(key, transport=server, **{**defaults, **options})
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def ok(resource: Any = None, **headers: str) -> httpx.Response:
@@ -128,13 +148,6 @@ def nothing_unknown(sandbox: Sandbox) -> Any:
     """The sandbox must know every parameter it is sent inside the block."""
     yield
     assert sandbox.stats()["unknown_parameters"] == []
-
-
-@pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeats follow at once; what is repeated stays as it is."""
-    monkeypatch.setattr(retry, "backoff", lambda *_: 0.0)
-    monkeypatch.setattr(retry, "FIRST_BACKOFF_SECONDS", 0.0)
 
 
 def uri(collection: str, uuid: str) -> str:

@@ -1,7 +1,5 @@
 """Any other endpoint, with the same safety."""
 
-# ruff: noqa: F401  (fixtures that are imported)
-
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +11,7 @@ from prefect_calendly.client import errors
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT, INVITEE, ORGANIZATION
 from prefect_calendly.users import aget_current_user
-from tests.support import no_pauses, no_request, nothing_unknown, uri
+from tests.support import no_request, nothing_unknown, uri
 
 
 async def test_reading_and_writing_and_deleting(credentials: CalendlyCredentials, sandbox: Sandbox) -> None:
@@ -58,7 +56,7 @@ async def test_what_is_no_call_costs_no_request(
         await acall_endpoint.fn(credentials, method, path)
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_a_read_is_repeated_a_write_is_not(credentials: CalendlyCredentials, sandbox: Sandbox) -> None:
     sandbox.fault("server_error", path="/users/me", times=2)
     assert await acall_endpoint.fn(credentials, "GET", "/users/me")

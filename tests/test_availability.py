@@ -1,7 +1,5 @@
 """Availability: any span, split into what the API allows and put together again."""
 
-# ruff: noqa: F401  (fixtures that are imported)
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,7 +24,7 @@ from prefect_calendly.resource import check_choice, check_email, check_order, wi
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT_TYPE
 from tests.conftest import credentials_for
-from tests.support import no_pauses, no_request, nothing_unknown, uri
+from tests.support import no_request, nothing_unknown, uri
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -275,7 +273,7 @@ async def test_a_start_in_the_past_is_refused_in_calendlys_words(
         await alist_available_times.fn(credentials, EVENT_TYPE, start_time=past, end_time=past + timedelta(days=2))
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_one_window_that_fails_fails_it_all_but_passing_faults_do_not(
     credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:

@@ -1,7 +1,5 @@
 """Connections of the gateway, over HTTP."""
 
-# ruff: noqa: F401, F811  (fixtures that are imported)
-
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +22,7 @@ from prefect_calendly.connections import (
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import CONNECTION, PENDING_CONNECTION, SECOND_CONNECTION
 from tests.conftest import credentials_for
-from tests.support import Server, VirtualTime, client_of, no_pauses, no_request, nothing_unknown, virtual_time
+from tests.support import IMPATIENT, Server, VirtualTime, client_of, no_request, nothing_unknown
 
 ALL = {CONNECTION, SECOND_CONNECTION, PENDING_CONNECTION}
 
@@ -120,7 +118,7 @@ def test_waiting_has_an_end_and_looks_in_the_rhythm_asked_for(virtual_time: Virt
     assert 25 <= virtual_time.now < 26
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["drop_before", "html_502"])
 async def test_a_connection_that_may_be_made_late_is_not_asked_for_twice(
     kind: str, credentials: CalendlyCredentials, sandbox: Sandbox
@@ -132,7 +130,7 @@ async def test_a_connection_that_may_be_made_late_is_not_asked_for_twice(
     assert sandbox.stats()["by_route"]["POST /connections"] == 1
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["drop_after", "error_after", "truncated_body"])
 async def test_however_the_answer_is_lost_one_connection_is_made(
     kind: str, credentials: CalendlyCredentials, sandbox: Sandbox
@@ -143,7 +141,7 @@ async def test_however_the_answer_is_lost_one_connection_is_made(
     assert pending.connection_id not in ALL
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error_after", "html_502"])
 async def test_however_the_answer_is_lost_a_deletion_happens_once(
     kind: str, credentials: CalendlyCredentials, sandbox: Sandbox
@@ -172,11 +170,11 @@ async def test_every_wrapping_seen_in_the_wild_is_read(answer: dict[str, Any]) -
     assert [request.url.path for request in server.requests] == ["/connections", "/connections", "/connections/new"]
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("answer", [{}, [], {"connection": None}, {"connection": {"connection_id": 7}}])
 async def test_an_answer_without_an_id_is_looked_up(answer: Any) -> None:
     none, made = httpx.Response(200, json={"connections": []}), httpx.Response(200, json={"connections": [FULL]})
-    async with client_of(Server(none, httpx.Response(200, json=answer), made)) as client:
+    async with client_of(Server(none, httpx.Response(200, json=answer), made), retry=IMPATIENT) as client:
         assert (await create_connection_via(client)).connection_id == "new"
 
 

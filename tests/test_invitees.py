@@ -1,7 +1,5 @@
 """Invitees, over HTTP: reading them, of many events at once, and booking each at most once."""
 
-# ruff: noqa: F401  (fixtures that are imported)
-
 import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -26,7 +24,7 @@ from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT, EVENT_TYPE, INVITEE, ORGANIZATION, SECOND_CONNECTION
 from prefect_calendly.scheduled_events import aget_scheduled_event, alist_scheduled_events
 from tests.conftest import credentials_for
-from tests.support import no_pauses, no_request, nothing_unknown, uri
+from tests.support import no_request, nothing_unknown, uri
 
 INVITEE_URI = f"{uri('scheduled_events', EVENT)}/invitees/{INVITEE}"
 BOOKING = "/invitees"
@@ -120,7 +118,7 @@ async def test_an_invitee_is_named_by_uri_model_or_uuid_with_the_event(
 # Of many events
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_of_many_events_each_has_its_own_outcome(credentials: CalendlyCredentials, sandbox: Sandbox) -> None:
     events = await alist_scheduled_events.fn(credentials, organization=ORGANIZATION)
     broken = events[3].uri.rpartition("/")[2]
@@ -325,7 +323,7 @@ LOST = ["drop_after", "error_after", "truncated_body", "malformed_json"]
 NOT_DONE = ["drop_before", "reset", "server_error", "html_502"]
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("route", ["official", "event_type"])
 @pytest.mark.parametrize("kind", LOST)
 async def test_however_the_answer_is_lost_nobody_gets_a_second_meeting(
@@ -339,7 +337,7 @@ async def test_however_the_answer_is_lost_nobody_gets_a_second_meeting(
     assert sandbox.stats()["unknown_parameters"] == []
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", NOT_DONE)
 async def test_a_booking_that_is_not_found_is_not_sent_again_for_it_may_still_come(
     kind: str, slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
@@ -350,7 +348,7 @@ async def test_a_booking_that_is_not_found_is_not_sent_again_for_it_may_still_co
     assert sandbox.stats()["by_route"][f"POST {BOOKING}"] == 1
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_who_may_not_see_the_hosts_events_is_told_that_nobody_knows(sandbox: Sandbox) -> None:
     plain = credentials_for(sandbox)
     (workshop,) = [item for item in await alist_event_types.fn(plain, user=ALICE) if item.name == "Workshop"]
@@ -382,7 +380,7 @@ async def test_what_is_misspelt_is_an_error_and_not_dropped(
     assert sandbox.stats()["requests"] == 0
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_in_a_group_event_too_where_a_second_booking_would_succeed(
     credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:
@@ -397,7 +395,7 @@ async def test_in_a_group_event_too_where_a_second_booking_would_succeed(
     assert [item["email"] for item in bookings(sandbox)] == ["first@example.com", "Kim@example.com"]
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_an_invitee_who_has_cancelled_there_is_not_taken_for_the_booking(
     credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:
@@ -413,7 +411,7 @@ async def test_an_invitee_who_has_cancelled_there_is_not_taken_for_the_booking(
     assert bookings(sandbox) == []
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_a_plain_user_looks_among_the_own_events(sandbox: Sandbox) -> None:
     zoe = credentials_for(sandbox, connection_id=SECOND_CONNECTION)
     (event_type,) = await alist_event_types.fn(zoe, user="ZZZZZZZZZZZZZZZZ")
@@ -425,7 +423,7 @@ async def test_a_plain_user_looks_among_the_own_events(sandbox: Sandbox) -> None
     assert sandbox.stats()["by_status"]["403"] == 1
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_an_event_that_vanishes_while_it_is_looked_up_is_no_booking(
     slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:
@@ -435,7 +433,7 @@ async def test_an_event_that_vanishes_while_it_is_looked_up_is_no_booking(
     assert [item["uri"] for item in bookings(sandbox)] == [invitee.uri]
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_an_event_of_another_type_at_that_time_is_not_taken_for_the_booking(
     slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:
@@ -448,7 +446,7 @@ async def test_an_event_of_another_type_at_that_time_is_not_taken_for_the_bookin
     assert bookings(sandbox) == []
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
 async def test_when_the_booking_cannot_be_looked_up_either_nobody_knows(
     kind: str, slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
@@ -499,7 +497,7 @@ async def test_a_bad_booking_costs_no_request_and_repeats_no_personal_detail(
     assert "kim" not in str(caught.value).lower()
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_bookings_have_limits_of_their_own_and_reading_goes_on(sandbox: Sandbox) -> None:
     sandbox.reset(rate_limit_per_minute=500, gateway_rps=0)
     credentials = credentials_for(sandbox, api_key=sandbox.api_key)

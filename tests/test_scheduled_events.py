@@ -1,7 +1,5 @@
 """Scheduled events, over HTTP: listing them, and canceling each at most once."""
 
-# ruff: noqa: F401  (fixtures that are imported)
-
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client import errors
-from prefect_calendly.invitees import alist_invitees, list_invitees_via
+from prefect_calendly.invitees import list_invitees_via
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT, GROUP, ORGANIZATION, SECOND_ORGANIZATION
 from prefect_calendly.scheduled_events import (
@@ -22,7 +20,7 @@ from prefect_calendly.scheduled_events import (
     cancel_scheduled_event_via,
     list_scheduled_events_via,
 )
-from tests.support import Server, client_of, no_pauses, no_request, nothing_unknown, uri
+from tests.support import Server, client_of, no_request, nothing_unknown, uri
 
 CANCELLATION = "/scheduled_events/{uuid}/cancellation"
 
@@ -111,7 +109,7 @@ async def test_a_page_token_goes_on_where_an_earlier_answer_stopped(credentials:
         await alist_scheduled_events.fn(credentials, user=ALICE, page_token=token)
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_a_listing_survives_faults_on_its_way(credentials: CalendlyCredentials, sandbox: Sandbox) -> None:
     everything = await alist_scheduled_events.fn(credentials, organization=ORGANIZATION)
     for number, kind in enumerate(("server_error", "html_502", "drop_after", "truncated_body", "malformed_json")):
@@ -194,7 +192,7 @@ async def test_an_event_that_is_canceled_already_is_success(
     assert await acancel_scheduled_event.fn(credentials, event) == Cancellation()
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize(
     "kind",
@@ -215,7 +213,7 @@ async def test_however_the_answer_is_lost_the_event_is_canceled_once(
     assert sandbox.stats()["writes"] == {"cancellation": 1}
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
 async def test_when_the_state_cannot_be_read_either_nobody_knows(
     kind: str, event: str, credentials: CalendlyCredentials, sandbox: Sandbox
@@ -227,7 +225,7 @@ async def test_when_the_state_cannot_be_read_either_nobody_knows(
     assert sandbox.stats()["by_route"][f"POST {CANCELLATION}"] == 1
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_an_outage_that_stays_is_raised_and_nothing_has_happened(
     event: str, credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:

@@ -45,9 +45,9 @@ from flows.poll_bookings import BookingsToPoll, poll_bookings
 from flows.reconcile_bookings import BookingsToReconcile, reconcile_bookings
 from flows.record_expired_approval import EXPIRED_MESSAGES, record_expired_approval
 from flows.screen_booking import screen_booking
-from prefect_calendly import CalendlyCredentials, client
-from prefect_calendly.client import pace
+from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client.errors import CalendlyError, ConnectionPendingError
+from prefect_calendly.client.pace import PROCESS_LIMITS
 from prefect_calendly.connections import (
     acreate_connection,
     adelete_connection,
@@ -59,7 +59,7 @@ from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
 from tests.flows.conftest import Receiver
 from tests.flows.test_approval import DOMAIN, Deployed, deploy
-from tests.support import database_of_prefect, until
+from tests.support import IMPATIENT, database_of_prefect, until
 
 
 def _unlike_any_other(prefix: str) -> str:
@@ -390,7 +390,7 @@ def left(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Left
         temporary_settings(settings),
         everything_logged(left.logs),
     ):
-        monkeypatch.setattr(client.retry, "FIRST_BACKOFF_SECONDS", 0.001)
+        monkeypatch.setattr(CalendlyCredentials, "retry", IMPATIENT)
         monkeypatch.setattr("flows.ensure_webhook_subscription._PAUSES_SECONDS", ())
         for name, value in {
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
@@ -402,8 +402,7 @@ def left(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Left
         asyncio.run(run_all(sandbox, left, monkeypatch))
         until(lambda: copied(left))
         left.note()
-    pace._paces.clear()
-    pace._quotas.clear()
+    PROCESS_LIMITS.clear()
     return left
 
 

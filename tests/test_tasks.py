@@ -29,7 +29,7 @@ from prefect_calendly.users import (
     get_current_user_via,
     get_user,
 )
-from tests.support import nothing_unknown
+from tests.support import IMPATIENT, nothing_unknown
 
 Arguments = Callable[[Sandbox], tuple[tuple[Any, ...], dict[str, Any]]]
 
@@ -228,7 +228,7 @@ async def test_a_writing_task_runs_again_only_if_nothing_was_looked_at(error: Ex
 async def test_in_an_async_flow_an_outage_beyond_the_clients_patience_is_survived_by_the_task(
     prefect_server: None, sandbox: Sandbox, credentials: CalendlyCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_calendly.client.retry.backoff", lambda *_: 0.0)
+    monkeypatch.setattr(CalendlyCredentials, "retry", IMPATIENT)
     sandbox.fault("server_error", path="/users/me", times=5)
 
     @flow
@@ -242,7 +242,7 @@ async def test_in_an_async_flow_an_outage_beyond_the_clients_patience_is_survive
 def test_in_a_sync_flow_too_and_what_is_final_is_not_run_again(
     prefect_server: None, sandbox: Sandbox, credentials: CalendlyCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_calendly.client.retry.backoff", lambda *_: 0.0)
+    monkeypatch.setattr(CalendlyCredentials, "retry", IMPATIENT)
     sandbox.fault("server_error", path="/users/me", times=5)
 
     @flow

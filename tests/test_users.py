@@ -1,7 +1,5 @@
 """Users, over HTTP."""
 
-# ruff: noqa: F401  (fixtures that are imported)
-
 import pytest
 
 from prefect_calendly import CalendlyCredentials
@@ -9,7 +7,7 @@ from prefect_calendly.client import errors
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, ORGANIZATION, SECOND_USER
 from prefect_calendly.users import User, aget_current_user, aget_user
-from tests.support import no_pauses, no_request, uri
+from tests.support import no_request, uri
 
 
 async def test_the_current_user_has_every_documented_member(credentials: CalendlyCredentials) -> None:
@@ -85,7 +83,7 @@ async def test_a_required_member_that_is_missing_is_named(
         ("malformed_json", errors.InvalidAnswerError),
     ],
 )
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_whatever_goes_wrong_on_the_wire_has_its_error(
     kind: str, error: type[errors.CalendlyError], credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:

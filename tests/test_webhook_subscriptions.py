@@ -1,7 +1,5 @@
 """Webhook subscriptions, over HTTP: never two where one was asked for."""
 
-# ruff: noqa: F401  (fixtures that are imported)
-
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ from prefect_calendly.webhook_subscriptions import (
     checked_events,
 )
 from tests.conftest import credentials_for
-from tests.support import no_pauses, no_request, nothing_unknown, uri
+from tests.support import no_request, nothing_unknown, uri
 
 URL = "https://hooks.example.com/calendly"
 ROUTE = "/webhook_subscriptions"
@@ -110,7 +108,7 @@ async def test_a_free_plan_is_told_so(sandbox: Sandbox) -> None:
         await acreate_webhook_subscription.fn(credentials_for(sandbox), **asked())
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", LOST)
 async def test_however_the_answer_is_lost_there_is_one_subscription(
     kind: str, credentials: CalendlyCredentials, sandbox: Sandbox
@@ -121,7 +119,7 @@ async def test_however_the_answer_is_lost_there_is_one_subscription(
     assert sandbox.stats()["writes"] == {"webhook_subscription": 1}
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_a_subscription_of_other_events_is_not_taken_for_the_lost_one(
     credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:
@@ -131,7 +129,7 @@ async def test_a_subscription_of_other_events_is_not_taken_for_the_lost_one(
         await acreate_webhook_subscription.fn(credentials, **asked())
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_a_disabled_one_neither(credentials: CalendlyCredentials, sandbox: Sandbox) -> None:
     hook = await acreate_webhook_subscription.fn(credentials, **asked())
     sandbox.set_webhook(hook.uri.rpartition("/")[2], state="disabled")
@@ -140,7 +138,7 @@ async def test_a_disabled_one_neither(credentials: CalendlyCredentials, sandbox:
         await acreate_webhook_subscription.fn(credentials, **asked())
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_when_it_cannot_be_looked_up_either_nobody_knows(
     credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:
@@ -151,7 +149,7 @@ async def test_when_it_cannot_be_looked_up_either_nobody_knows(
     assert sandbox.stats()["by_route"][f"POST {ROUTE}"] == 1
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "reset", "error_after", "server_error", "html_502"])
 async def test_however_the_answer_is_lost_a_deletion_happens_once(
     kind: str, credentials: CalendlyCredentials, sandbox: Sandbox

@@ -9,8 +9,8 @@ from prefect_calendly.client.hosts import (
     checked_key,
 )
 from prefect_calendly.client.meter import RequestMeter, count_requests
+from prefect_calendly.client.retry import RetryPolicy
 from prefect_calendly.client.transport import Method
-from prefect_calendly.client.writes import settle
 
 __all__ = [
     "DEFAULT_CONNECTIONS_URL",
@@ -19,8 +19,8 @@ __all__ = [
     "Method",
     "Outcome",
     "RequestMeter",
+    "RetryPolicy",
     "checked_base_url",
     "checked_key",
     "count_requests",
-    "settle",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel
 
-from prefect_calendly.client import fan_out, paging, retry
+from prefect_calendly.client import fan_out, paging, writes
 from prefect_calendly.client.answers import member_of, parsed
 from prefect_calendly.client.errors import (
     ExternalCalendarError,
@@ -31,9 +30,9 @@ from prefect_calendly.client.hosts import (
 )
 from prefect_calendly.client.identifiers import checked_path
 from prefect_calendly.client.meter import waiting
-from prefect_calendly.client.pace import LONGEST_WAIT_SECONDS, TakeShare, limiter_for
+from prefect_calendly.client.pace import LONGEST_WAIT_SECONDS, PROCESS_LIMITS, Limiter, Limits, TakeShare
+from prefect_calendly.client.retry import DEFAULT_RETRY, RetryPolicy, is_redirect, never_sent
 from prefect_calendly.client.transport import Method, Request, Transport, query_of
-from prefect_calendly.client.writes import settle
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -47,14 +46,19 @@ class CalendlyClient:
 
     Args:
         api_key: Maton API key, or a Calendly token for a `gateway_url` of https://api.calendly.com.
-        gateway_url: Where native Calendly paths are appended.
-        connections_url: Host of the gateway's `/connections`; None where there are none.
+        gateway_url: Base URL that native Calendly paths are appended to.
+        connections_url: Base URL of the gateway's `/connections`; None where there are none.
         connection_id: Which connection of the gateway to use; None lets the gateway choose.
-        timeout_seconds: For connecting, and for each read and write; a whole answer may take four times as long.
-        requests_per_second: Pace, shared by all clients of this key in the process.
+        timeout_seconds: Limit for connecting, and for each read and write; a whole answer may take four times as long.
+        requests_per_second: Pace of this client. All clients of a key share one pace: that of the slowest in use.
         max_concurrency: Requests under way at the same time in this client.
-        take_share: Where the pace is shared with other processes, what asks for the next requests' share of it.
+        retry: How often, and after which pauses, requests are repeated.
+        limits: Where pace and quotas are counted; by default one place for all clients of this process.
+        take_share: Asks for this process's share of a pace that several processes share.
         transport: Another httpx transport, for tests.
+
+    Raises:
+        ValueError: The key, a URL or a figure is not usable; the text does not repeat the key.
 
     Example:
         ```python
@@ -73,6 +77,8 @@ class CalendlyClient:
         timeout_seconds: float = 30.0,
         requests_per_second: float = 10.0,
         max_concurrency: int = 16,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        limits: Limits = PROCESS_LIMITS,
         take_share: TakeShare | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -83,12 +89,20 @@ class CalendlyClient:
         self.connections_url = checked_base_url(connections_url, "connections_url") if connections_url else None
         self.max_concurrency = max_concurrency
         self.direct = urlsplit(self.gateway_url).hostname == "api.calendly.com"
+        self.retry = retry
+        self.clock = limits.clock
+
+        def limiter(window: str) -> Limiter:
+            return limits.limiter(self.gateway_url, api_key, window, requests_per_second, take_share)
+
         self._transport = Transport(
             api_key,
-            limiter_for(self.gateway_url, api_key, connection_id, requests_per_second, take_share),
+            # One pace for both hosts, which the gateway counts by key; Calendly's quota holds for its own host only.
+            {"gateway": limiter(f"connection {connection_id}"), "connections": limiter(f"host {connections_url}")},
             connection_id=None if self.direct else connection_id,
             timeout_seconds=timeout_seconds,
             max_concurrency=max_concurrency,
+            clock=self.clock,
             transport=transport,
         )
 
@@ -116,8 +130,8 @@ class CalendlyClient:
         """Send one request, and repeat it where that is safe.
 
         A GET is repeated after 429, 424, 5xx, a broken connection and an unreadable answer; a write only after a
-        429 (it was not looked at) and when the connection was never made. What a write does about a lost answer
-        is up to its caller: see `settle`.
+        429 (it was not processed) and when the connection was never made. After a lost answer, what a write does is
+        up to its caller: see `confirm_write` and `send_once`.
 
         Args:
             method: HTTP method.
@@ -143,19 +157,19 @@ class CalendlyClient:
                 return await self._transport.send(request, repeat=bool(failures + limited))
             except RateLimitedError as error:
                 limited += 1
-                limited_since = limited_since or time.monotonic()
-                told = error.retry_after_seconds or 0.0
-                wait = max(told, retry.backoff(limited, retry.LONGEST_LIMITED_BACKOFF_SECONDS) if limited > 1 else 0.0)
-                if time.monotonic() - limited_since + wait > LONGEST_WAIT_SECONDS:
+                limited_since = limited_since or self.clock()
+                named = error.retry_after_seconds or 0.0
+                wait = max(named, self.retry.limited_backoff(limited) if limited > 1 else 0.0)
+                if self.clock() - limited_since + wait > LONGEST_WAIT_SECONDS:
                     raise
-                # The limiter holds everybody back for as long as told; only what goes beyond that is waited here.
-                await self._sleep(wait if request.is_booking else wait - told)
+                # The limiter makes all requests wait as long as the answer named; only what goes beyond is waited here.
+                await self._pause(wait if request.is_booking else wait - named)
             except (NetworkError, ServerError, ExternalCalendarError, InvalidAnswerError) as error:
                 failures += 1
-                safe = method == "GET" or retry.never_sent(error)
-                if failures >= retry.ATTEMPTS or retry.is_redirect(error) or not safe:
+                safe = method == "GET" or never_sent(error)
+                if failures >= self.retry.attempts or is_redirect(error) or not safe:
                     raise
-                await self._sleep(retry.backoff(failures))
+                await self._pause(self.retry.backoff(failures))
 
     def _base_url(self, host: Host) -> str:
         if host == "gateway":
@@ -164,10 +178,9 @@ class CalendlyClient:
             raise ValueError("there are no Maton connections here: `gateway_url` is Calendly itself")
         return self.connections_url
 
-    @staticmethod
-    async def _sleep(seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
         if seconds > 0:
-            with waiting():
+            with waiting(self.clock):
                 await asyncio.sleep(seconds)
 
     # One resource, and lists of them
@@ -268,6 +281,58 @@ class CalendlyClient:
 
         return paging.pages(get, path, model, params=params, count=count, page_token=page_token, limit=limit)
 
+    # Writes that must not happen twice
+
+    async def confirm_write(self, write: Callable[[], Awaitable[T]], look_up: Callable[[], Awaitable[T | None]]) -> T:
+        """Send a write until its effect is confirmed: after a lost answer, look first, and repeat what is not there.
+
+        For writes whose effect shows at once, such as a cancellation. For those that can take effect late, and would
+        then happen twice, there is `send_once`.
+
+        Args:
+            write: Sends the request.
+            look_up: Returns the effect of the write if it is there, None if it is not.
+
+        Returns:
+            What the write returned, or what was found.
+
+        Raises:
+            UnconfirmedWriteError: The answer was lost, and the effect could not be looked up.
+            CalendlyError: The write was refused, or it failed as often as `retry` allows and is not there.
+
+        Example:
+            ```python
+            async def cancel():
+                return await client.request("POST", "/scheduled_events/DDDDDDDDDDDDDDDD/cancellation", json={})
+
+            async def canceled():
+                event = await client.request("GET", "/scheduled_events/DDDDDDDDDDDDDDDD")
+                return event if event["resource"]["status"] == "canceled" else None
+
+            async with CalendlyClient(api_key) as client:
+                await client.confirm_write(cancel, canceled)
+            ```
+        """
+        return await writes.confirm_write(write, look_up, retry=self.retry, pause=self._pause)
+
+    async def send_once(self, write: Callable[[], Awaitable[T]], look_up: Callable[[], Awaitable[T | None]]) -> T:
+        """Send a write once; after a lost answer, only look for its effect, for some 15 seconds.
+
+        For writes that can take effect late, such as a booking: a repeat could make a second one.
+
+        Args:
+            write: Sends the request.
+            look_up: Returns the effect of the write if it is there, None if it is not.
+
+        Returns:
+            What the write returned, or what was found.
+
+        Raises:
+            UnconfirmedWriteError: The answer was lost, and the effect was not found, or could not be looked up.
+            CalendlyError: The write was refused, or never left this machine.
+        """
+        return await writes.send_once(write, look_up, retry=self.retry, pause=self._pause)
+
     async def delete(self, path: str, *, host: Host = "gateway") -> None:
         """Delete what a path names; after a lost answer, look whether it is gone before repeating.
 
@@ -291,7 +356,7 @@ class CalendlyClient:
                 return True
             return None
 
-        await settle(delete, gone)
+        await self.confirm_write(delete, gone)
 
     # Many requests
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 
 @dataclass
 class RequestMeter:
-    """What a stretch of work cost: requests sent, of them repeats, and seconds in which one of them had to wait.
+    """What a stretch of work cost.
 
-    A request waits for a limit or before a repeat; what waits at the same time counts once. `least_left` is the least
-    that was left of Calendly's `limit` of requests a minute, as its answers said; None where none did.
+    Attributes:
+        requests: Requests sent, repeats included.
+        repeats: How many of them were repeats.
+        seconds_waited: Seconds in which at least one request waited for a limit, or before a repeat.
+        limit: Calendly's limit of requests a minute when `least_left` was read; None if no answer named it.
+        least_left: The least that was left of that limit, as the answers said; None if none did.
     """
 
     requests: int = 0
@@ -31,17 +34,17 @@ class RequestMeter:
             self.least_left, self.limit = left, limit
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Note that a request waits for as long as the block lasts."""
+    def waiting(self, clock: Callable[[], float]) -> Iterator[None]:
+        """Note that a request waits for as long as the block lasts; what waits at the same time counts once."""
         if self._waiting == 0:
-            self._since = time.monotonic()
+            self._since = clock()
         self._waiting += 1
         try:
             yield
         finally:
             self._waiting -= 1
             if self._waiting == 0:
-                self.seconds_waited += time.monotonic() - self._since
+                self.seconds_waited += clock() - self._since
 
 
 _meters: ContextVar[tuple[RequestMeter, ...]] = ContextVar("calendly_request_meters", default=())
@@ -50,6 +53,9 @@ _meters: ContextVar[tuple[RequestMeter, ...]] = ContextVar("calendly_request_met
 @contextlib.contextmanager
 def count_requests() -> Iterator[RequestMeter]:
     """Count the requests of every client used inside the block, in tasks of a flow too.
+
+    Yields:
+        The meter, which counts while the block lasts; blocks can be nested.
 
     Example:
         >>> with count_requests() as meter:
@@ -66,21 +72,22 @@ def count_requests() -> Iterator[RequestMeter]:
 
 
 @contextlib.contextmanager
-def waiting() -> Iterator[None]:
+def waiting(clock: Callable[[], float]) -> Iterator[None]:
+    """Note in all running meters that a request waits for as long as the block lasts."""
     with contextlib.ExitStack() as stack:
         for meter in _meters.get():
-            stack.enter_context(meter.waiting())
+            stack.enter_context(meter.waiting(clock))
         yield
 
 
 def note_request(*, repeat: bool) -> None:
-    """Count a request in all meters that are running."""
+    """Count a request in all running meters."""
     for meter in _meters.get():
         meter.requests += 1
         meter.repeats += repeat
 
 
 def note_answer(limit: int | None, left: int | None) -> None:
-    """Note in all meters that are running what an answer said of Calendly's limit."""
+    """Note in all running meters what an answer said of Calendly's limit."""
     for meter in _meters.get():
         meter.answered(limit, left)

@@ -1,32 +1,80 @@
-"""How often and after which pauses a request is repeated."""
+"""How often and after which pauses a client repeats what is safe to repeat."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from prefect_calendly.client.errors import CalendlyError, NetworkError
 
-ATTEMPTS: Final = 4
-WRITE_ATTEMPTS: Final = 3
-LATE_LOOKS: Final = 4
-FIRST_BACKOFF_SECONDS: Final = 0.5
-LONGEST_BACKOFF_SECONDS: Final = 20.0
-# A limit that tells no time opens at some moment: it is looked for often enough to lose little of what it allows.
+# A limit that names no time opens at some moment: look often enough to lose little of what it allows.
 LONGEST_LIMITED_BACKOFF_SECONDS: Final = 5.0
 
 
-def backoff(failures: int, longest: float = LONGEST_BACKOFF_SECONDS) -> float:
-    """Seconds before the next attempt: doubling, with full jitter, so that many callers do not come back together."""
-    longest = min(longest, FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
-    return float(random.uniform(0.1, 1.0) * longest)  # noqa: S311
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a client repeats a request, and how long it pauses before each repeat.
+
+    Args:
+        attempts: How often a read is sent at most, the first time included; also a write that never left this machine.
+        write_attempts: How often `confirm_write` sends a write at most.
+        late_looks: How often `send_once` looks again for the effect of a write whose answer was lost.
+        first_backoff_seconds: Longest pause before the first repeat; it doubles with each failure. The pauses of
+            `send_once` are 2, 4, 8, … times this.
+        longest_backoff_seconds: Longest pause before any repeat.
+
+    Raises:
+        ValueError: A figure is out of range.
+
+    Example:
+        ```python
+        patient = RetryPolicy(attempts=8, longest_backoff_seconds=60)
+        async with CalendlyClient(api_key, retry=patient) as client:
+            answer = await client.request("GET", "/users/me")
+        ```
+    """
+
+    attempts: int = 4
+    write_attempts: int = 3
+    late_looks: int = 4
+    first_backoff_seconds: float = 0.5
+    longest_backoff_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.write_attempts < 1:
+            raise ValueError("attempts and write_attempts must be at least 1")
+        if self.late_looks < 0 or self.first_backoff_seconds < 0 or self.longest_backoff_seconds < 0:
+            raise ValueError("late_looks and the backoffs cannot be below 0")
+
+    def backoff(self, failures: int) -> float:
+        """Return the seconds to pause after that many failures in a row."""
+        return self._jittered(failures, self.longest_backoff_seconds)
+
+    def limited_backoff(self, refusals: int) -> float:
+        """Return the seconds to pause after that many 429 in a row that name no time."""
+        return self._jittered(refusals, min(self.longest_backoff_seconds, LONGEST_LIMITED_BACKOFF_SECONDS))
+
+    def late_look_pauses(self) -> Iterator[float]:
+        """Yield the seconds before each late look of `send_once`."""
+        for number in range(1, self.late_looks + 1):
+            yield self.first_backoff_seconds * 2**number
+
+    def _jittered(self, failures: int, longest: float) -> float:
+        # Full jitter, so that many callers do not come back at the same moment.
+        longest = min(longest, self.first_backoff_seconds * 2 ** (failures - 1))
+        return float(random.uniform(0.1, 1.0) * longest)  # noqa: S311
+
+
+DEFAULT_RETRY: Final = RetryPolicy()
 
 
 def never_sent(error: CalendlyError) -> bool:
-    """Whether a request surely did not leave this machine."""
+    """Return whether the request certainly never left this machine."""
     return isinstance(error, NetworkError) and not error.maybe_sent
 
 
 def is_redirect(error: CalendlyError) -> bool:
-    """Whether an error is a refused redirect, which no repetition helps."""
+    """Return whether the error is a refused redirect: repeating does not help."""
     return error.status is not None and 300 <= error.status < 400

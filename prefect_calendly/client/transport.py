@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import math
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -23,7 +22,7 @@ from prefect_calendly.client.errors import CalendlyError, InvalidAnswerError, Ne
 from prefect_calendly.client.hosts import Host
 from prefect_calendly.client.identifiers import HasUri
 from prefect_calendly.client.meter import note_answer, note_request, waiting
-from prefect_calendly.client.pace import Limiter
+from prefect_calendly.client.pace import Clock, Limiter, RateLimit
 from prefect_calendly.client.times import wire_time
 
 USER_AGENT: Final = f"prefect-calendly/{__version__}"
@@ -52,6 +51,11 @@ class Request:
     def is_booking(self) -> bool:
         """Whether it books an event: bookings have limits of their own."""
         return self.method == "POST" and self.path.endswith("/invitees")
+
+    @property
+    def counts_in_window(self) -> bool:
+        """Whether the rate limit of its answer is Calendly's window of requests."""
+        return self.host == "gateway" and not self.is_booking
 
 
 def query_of(params: Mapping[str, Any] | None) -> dict[str, str | list[str]]:
@@ -93,25 +97,28 @@ class Transport:
 
     Args:
         api_key: The key, checked.
-        limiter: Where each request waits for its turn.
+        limiters: Where the requests to each host wait for their turn.
         connection_id: Which connection of the gateway to name; None names none.
         timeout_seconds: For connecting, and for each read and write; a whole answer may take four times as long.
         max_concurrency: Requests under way at the same time.
+        clock: What the seconds of waiting are counted with.
         transport: Another httpx transport, for tests.
     """
 
     def __init__(
         self,
         api_key: str,
-        limiter: Limiter,
+        limiters: Mapping[Host, Limiter],
         *,
         connection_id: str | None,
         timeout_seconds: float,
         max_concurrency: int,
+        clock: Clock,
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
         self._key = api_key.encode()
-        self._limiter = limiter
+        self._limiters = limiters
+        self._clock = clock
         self._slots = asyncio.Semaphore(max_concurrency)
         self._longest_seconds = _LONGEST_IN_TIMEOUTS * timeout_seconds
         headers = {
@@ -153,9 +160,10 @@ class Transport:
             CalendlyError: The fitting error; it is chained to nothing of httpx.
             ValueError: The parameters make no URL.
         """
+        limiter = self._limiters[request.host]
         async with self._slots:
-            with waiting():
-                await self._limiter.wait()
+            with waiting(self._clock):
+                await limiter.wait()
             note_request(repeat=repeat)
             answer: httpx.Response | None = None
             problem: CalendlyError | ValueError | None = None
@@ -191,11 +199,12 @@ class Transport:
                 )
             finally:
                 _sending.reset(sending)
-                of_window = answer if request.host == "gateway" and not request.is_booking else None
-                limit, remaining = _count(of_window, "X-RateLimit-Limit"), _count(of_window, "X-RateLimit-Remaining")
-                self._limiter.quota.answered(remaining, _number(of_window, "X-RateLimit-Reset"))
-                note_answer(limit, remaining)
-        # Only here: an error that was chained to httpx's would lead whoever inspects it to what was sent, the key too.
+                said = RateLimit()
+                if answer is not None and request.counts_in_window:
+                    said = RateLimit.from_headers(answer.headers)
+                limiter.quota.answered(said)
+                note_answer(said.limit, said.remaining)
+        # Raised out here, chained to nothing: httpx's error would lead whoever inspects it to the request, and the key.
         if problem is not None:
             raise problem
         assert answer is not None  # noqa: S101  (or there was a problem)
@@ -229,7 +238,7 @@ class Transport:
         if answer.status_code >= 300:
             retry_after = None
             if answer.status_code == 429:
-                retry_after = self._hold_back(answer, request)
+                retry_after = self._close_limit(RateLimit.from_headers(answer.headers), request)
             raise error_for_answer(
                 answer.status_code,
                 self._masked(answer.content, request.json),
@@ -259,19 +268,13 @@ class Transport:
             content = content.replace(secret, b"***")
         return content
 
-    def _hold_back(self, answer: httpx.Response, request: Request) -> float:
-        """After a 429: let every caller of this account wait for as long as the server says."""
-        reset = _number(answer, "X-RateLimit-Reset")
-        told = _number(answer, "Retry-After")
-        if told is None:
-            told = reset
-        if reset is not None:  # Calendly's window, of this connection
-            seconds = told if told is not None else reset
-            if not request.is_booking:  # bookings have narrower limits of their own, up to a day: reading goes on
-                self._limiter.quota.exhausted(seconds)
-        else:  # the gateway's pace, of this key; its limit is counted by the second
-            seconds = told if told is not None else 1.0
-            self._limiter.pace.pause(seconds)
+    def _close_limit(self, rate_limit: RateLimit, request: Request) -> float:
+        """After a 429: make every caller of this account wait for as long as the server says; return the seconds."""
+        limiter, seconds = self._limiters[request.host], rate_limit.wait_seconds
+        if not rate_limit.of_window:  # the gateway's pace, of this key
+            limiter.pace.pause(seconds)
+        elif not request.is_booking:  # a booking has narrower limits of its own, of up to a day: reading goes on
+            limiter.quota.exhausted(seconds)
         return seconds
 
 
@@ -286,17 +289,3 @@ def _secrets_of(json: Any) -> list[bytes]:
     """What is masked in a body."""
     values = json.values() if isinstance(json, dict) else ()
     return [value.get_secret_value().encode() for value in values if isinstance(value, SecretStr) and value]
-
-
-def _number(answer: httpx.Response | None, header: str) -> float | None:
-    """A header's figure; None if it is missing or no number (a `Retry-After` may be a date: then X-RateLimit rules)."""
-    try:
-        number = float(answer.headers[header]) if answer is not None else math.nan
-    except (KeyError, ValueError):
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
-
-
-def _count(answer: httpx.Response | None, header: str) -> int | None:
-    number = _number(answer, header)
-    return None if number is None else int(number)

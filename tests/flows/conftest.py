@@ -18,7 +18,6 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import BaseModel
 
-import prefect_calendly.client
 from prefect_calendly.runs import state
 from prefect_calendly.sandbox import Sandbox
 from tests.inline import Inline
@@ -175,12 +174,6 @@ def inline_receiver(inline: Inline) -> Iterator[Receiver]:
 @pytest.fixture
 def world(sandbox: Sandbox) -> World:
     return World(sandbox)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client repeats without a pause."""
-    monkeypatch.setattr(prefect_calendly.client.retry, "FIRST_BACKOFF_SECONDS", 0.001)
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from prefect.settings import get_current_settings
 from pydantic import SecretStr, ValidationError
 
 import flows.ensure_webhook_subscription as module
-import prefect_calendly.client
 from flows.ensure_webhook_subscription import (
     ARTIFACT_KEY,
     SubscriptionMissingError,
@@ -253,9 +252,8 @@ def test_a_url_is_shown_by_host_and_hash_only() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _impatient(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     monkeypatch.setattr(module, "_PAUSES_SECONDS", (0, 0, 0, 0))
-    monkeypatch.setattr(prefect_calendly.client.retry, "FIRST_BACKOFF_SECONDS", 0.001)
 
 
 @pytest.fixture

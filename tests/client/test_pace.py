@@ -1,29 +1,28 @@
 """When a request may go: the gateway's rate, Calendly's window, and everybody waiting after a 429."""
 
-# ruff: noqa: F401, F811  (fixtures that are imported)
-
 import asyncio
 import gc
 import threading
 import time
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_calendly.client.errors import RateLimitedError
-from prefect_calendly.client.pace import Limiter, Pace, Quota, limiter_for
-from tests.support import VirtualTime, virtual_time
+from prefect_calendly.client.pace import Limiter, Limits, Pace, Quota, RateLimit
+from tests.support import VirtualTime
 
 
-def limiter(requests_per_second: float = 10) -> Limiter:
-    return Limiter(Pace(), Quota(), requests_per_second)
+def limiter(clock: VirtualTime, requests_per_second: float = 10) -> Limiter:
+    return Limiter(Pace(clock.monotonic), Quota(clock.monotonic), requests_per_second)
 
 
 async def go(limiter: Limiter, clock: VirtualTime, times: list[float]) -> None:
     await limiter.wait()
     times.append(clock.now)
-    limiter.quota.answered(None, None)
+    limiter.quota.answered(RateLimit())
 
 
 async def all_go(limiter: Limiter, clock: VirtualTime, count: int) -> list[float]:
@@ -38,7 +37,7 @@ def most_in_a_second(times: list[float]) -> int:
 
 @pytest.mark.parametrize("rate", [0.5, 1, 3, 10, 50])
 def test_never_more_than_the_rate_in_any_second_and_hardly_less(rate: float, virtual_time: VirtualTime) -> None:
-    times = virtual_time.run(all_go(limiter(rate), virtual_time, 120))
+    times = virtual_time.run(all_go(limiter(virtual_time, rate), virtual_time, 120))
     assert most_in_a_second(times) <= max(1, rate)
     assert 119 / rate <= times[-1] <= 119 / rate / 0.95
 
@@ -47,19 +46,17 @@ def test_never_more_than_the_rate_in_any_second_and_hardly_less(rate: float, vir
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=40), st.integers(1, 20))
 def test_no_rhythm_of_callers_gets_above_the_rate(pauses: list[float], rate: int) -> None:
     clock = VirtualTime()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.client.pace.time", clock)
-        mine = limiter(rate)
-        times: list[float] = []
+    mine = limiter(clock, rate)
+    times: list[float] = []
 
-        async def callers() -> None:
-            async def caller(pause: float) -> None:
-                await asyncio.sleep(pause)
-                await go(mine, clock, times)
+    async def caller(pause: float) -> None:
+        await asyncio.sleep(pause)
+        await go(mine, clock, times)
 
-            await asyncio.gather(*map(caller, pauses))
+    async def callers() -> None:
+        await asyncio.gather(*map(caller, pauses))
 
-        clock.run(callers())
+    clock.run(callers())
     assert len(times) == len(pauses)
     assert most_in_a_second(times) <= rate
 
@@ -68,14 +65,12 @@ def test_no_rhythm_of_callers_gets_above_the_rate(pauses: list[float], rate: int
 @given(st.lists(st.floats(0, 0.03), min_size=1, max_size=300), st.integers(1, 400))
 def test_however_late_callers_wake_up_they_do_not_get_above_the_rate(lateness: list[float], rate: int) -> None:
     clock = VirtualTime()
-    mine = limiter(rate)
+    mine = limiter(clock, rate)
     times: list[float] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.client.pace.time", clock)
-        for late in lateness:
-            while wait := mine.pace.take():
-                clock.now += wait + late
-            times.append(clock.now)
+    for late in lateness:
+        while wait := mine.pace.take(mine):
+            clock.now += wait + late
+        times.append(clock.now)
     assert most_in_a_second(times) <= rate
 
 
@@ -83,26 +78,26 @@ def test_however_late_callers_wake_up_they_do_not_get_above_the_rate(lateness: l
 def test_a_few_milliseconds_of_lateness_do_not_slow_the_pace_down(
     late: float, lost: float, virtual_time: VirtualTime
 ) -> None:
-    mine = limiter(50)
+    mine = limiter(virtual_time, 50)
     for _ in range(100):
-        while wait := mine.pace.take():
+        while wait := mine.pace.take(mine):
             virtual_time.now += wait + late
     assert virtual_time.now == pytest.approx(99 * (1 / (50 * 0.97) + lost), abs=0.01)
 
 
 def test_until_its_slot_is_due_a_caller_is_told_how_long_and_takes_nothing(virtual_time: VirtualTime) -> None:
-    mine = limiter(1)
-    assert mine.pace.take() == 0
-    told = [mine.pace.take() for _ in range(50)]
+    mine = limiter(virtual_time, 1)
+    assert mine.pace.take(mine) == 0
+    told = [mine.pace.take(mine) for _ in range(50)]
     assert told == [told[0]] * 50
     assert 0.99 <= told[0] <= 1 / 0.95
     virtual_time.now += told[0] + 1e-6
-    assert mine.pace.take() == 0
-    assert mine.pace.take() > 0.9
+    assert mine.pace.take(mine) == 0
+    assert mine.pace.take(mine) > 0.9
 
 
 def test_callers_that_are_cancelled_while_waiting_do_not_delay_those_after_them(virtual_time: VirtualTime) -> None:
-    mine = limiter(1)
+    mine = limiter(virtual_time, 1)
 
     async def story() -> list[float]:
         impatient = [asyncio.create_task(mine.wait()) for _ in range(50)]
@@ -120,7 +115,7 @@ def test_callers_that_are_cancelled_while_waiting_do_not_delay_those_after_them(
 
 
 def test_after_a_pause_all_wait_and_go_on_at_the_pace_not_at_once(virtual_time: VirtualTime) -> None:
-    mine = limiter(10)
+    mine = limiter(virtual_time, 10)
     mine.pace.pause(30)
     times = virtual_time.run(all_go(mine, virtual_time, 40))
     assert times[0] >= 30
@@ -128,7 +123,7 @@ def test_after_a_pause_all_wait_and_go_on_at_the_pace_not_at_once(virtual_time: 
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one(virtual_time: VirtualTime) -> None:
-    mine = limiter(10)
+    mine = limiter(virtual_time, 10)
     mine.pace.pause(30)
     mine.pace.pause(1)
     assert mine.pace.paused_for() == 30
@@ -136,7 +131,7 @@ def test_a_shorter_pause_does_not_end_a_longer_one(virtual_time: VirtualTime) ->
 
 
 def test_a_pause_that_comes_while_others_wait_holds_them_too(virtual_time: VirtualTime) -> None:
-    mine = limiter(1)
+    mine = limiter(virtual_time, 1)
 
     async def story() -> list[float]:
         waiting = asyncio.create_task(all_go(mine, virtual_time, 3))
@@ -150,11 +145,11 @@ def test_a_pause_that_comes_while_others_wait_holds_them_too(virtual_time: Virtu
 
 
 def test_an_empty_window_is_waited_out_before_a_429_can_happen(virtual_time: VirtualTime) -> None:
-    mine = limiter(1000)
+    mine = limiter(virtual_time, 1000)
 
     async def story() -> list[float]:
         await mine.wait()
-        mine.quota.answered(remaining=3, reset_seconds=60)
+        mine.quota.answered(RateLimit(remaining=3, reset_seconds=60))
         return await all_go(mine, virtual_time, 10)
 
     times = virtual_time.run(story())
@@ -162,17 +157,17 @@ def test_an_empty_window_is_waited_out_before_a_429_can_happen(virtual_time: Vir
 
 
 def test_those_under_way_count_against_the_window(virtual_time: VirtualTime) -> None:
-    mine = limiter(1000)
+    mine = limiter(virtual_time, 1000)
 
     async def story() -> None:
         for _ in range(4):
             await mine.wait()
-        mine.quota.answered(remaining=3, reset_seconds=60)  # three more are under way: nothing is left
+        mine.quota.answered(RateLimit(remaining=3, reset_seconds=60))  # three more are under way: nothing is left
         assert mine.quota.closed_for() == pytest.approx(60)
         for left in (2, 1):
-            mine.quota.answered(remaining=left, reset_seconds=60)
+            mine.quota.answered(RateLimit(remaining=left, reset_seconds=60))
         assert mine.quota.closed_for() > 0
-        mine.quota.answered(remaining=5, reset_seconds=60)  # the last one sets it right
+        mine.quota.answered(RateLimit(remaining=5, reset_seconds=60))  # the last one sets it right
         assert mine.quota.closed_for() == 0
 
     virtual_time.run(story())
@@ -188,7 +183,7 @@ def test_against_calendlys_window_no_request_is_ever_too_many(
     It answers in the order of the requests: above 194 a second several could go at the same moment.
     """
     clock = VirtualTime()
-    mine = limiter(190)
+    mine = limiter(clock, 190)
     window = {"started": 0.0, "used": 0}
     too_many = 0
     slots = asyncio.Semaphore(at_once)
@@ -203,21 +198,19 @@ def test_against_calendlys_window_no_request_is_ever_too_many(
             too_many += window["used"] > limit
             left, reset = max(0.0, limit - window["used"]), window["started"] + 60 - clock.now
             await asyncio.sleep(latency)
-            mine.quota.answered(int(left), max(0.0, reset - latency))
+            mine.quota.answered(RateLimit(remaining=int(left), reset_seconds=max(0.0, reset - latency)))
 
     async def story() -> None:
         await asyncio.gather(*(call() for _ in range(callers)))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_calendly.client.pace.time", clock)
-        clock.run(story())
+    clock.run(story())
     windows = -(-callers // limit) + 1
     assert too_many <= max(0, at_once - limit) * windows
 
 
 def test_after_the_reset_the_old_figure_means_nothing(virtual_time: VirtualTime) -> None:
-    quota = Quota()
-    quota.answered(remaining=1, reset_seconds=10)
+    quota = Quota(virtual_time.monotonic)
+    quota.answered(RateLimit(remaining=1, reset_seconds=10))
     assert quota.take() == 0
     assert quota.take() == 10
     virtual_time.now = 10.5
@@ -225,7 +218,7 @@ def test_after_the_reset_the_old_figure_means_nothing(virtual_time: VirtualTime)
 
 
 def test_exhausted_keeps_the_longest_wait(virtual_time: VirtualTime) -> None:
-    quota = Quota()
+    quota = Quota(virtual_time.monotonic)
     quota.exhausted(60)
     quota.exhausted(5)
     assert quota.closed_for() == 60
@@ -233,13 +226,13 @@ def test_exhausted_keeps_the_longest_wait(virtual_time: VirtualTime) -> None:
 
 def test_an_answer_nobody_asked_for_does_no_harm() -> None:
     quota = Quota()
-    quota.answered(None, None)
+    quota.answered(RateLimit())
     assert quota.take() == 0
 
 
 @pytest.mark.parametrize("close", [lambda mine: mine.pace.pause(301), lambda mine: mine.quota.exhausted(86_400)])
 def test_nobody_waits_for_longer_than_five_minutes_in_silence(close, virtual_time: VirtualTime) -> None:  # type: ignore[no-untyped-def]
-    mine = limiter()
+    mine = limiter(virtual_time)
     close(mine)
     with pytest.raises(RateLimitedError, match="nothing was sent; wait") as caught:
         virtual_time.run(mine.wait())
@@ -254,13 +247,13 @@ def test_nobody_waits_for_longer_than_five_minutes_in_silence(close, virtual_tim
     [
         lambda mine, seconds: mine.pace.pause(seconds),
         lambda mine, seconds: mine.quota.exhausted(seconds),
-        lambda mine, seconds: mine.quota.answered(0, seconds),
+        lambda mine, seconds: mine.quota.answered(RateLimit(remaining=0, reset_seconds=seconds)),
     ],
     ids=["pause", "exhausted", "answered"],
 )
 def test_no_header_closes_anything_for_more_than_an_hour(close, seconds: float, virtual_time: VirtualTime) -> None:  # type: ignore[no-untyped-def]
     """An epoch instead of seconds, say."""
-    mine = limiter()
+    mine = limiter(virtual_time)
     close(mine, seconds)
     with pytest.raises(RateLimitedError) as caught:
         virtual_time.run(mine.wait())
@@ -270,52 +263,81 @@ def test_no_header_closes_anything_for_more_than_an_hour(close, seconds: float, 
 
 
 def test_one_account_shares_its_limits_and_others_do_not() -> None:
-    first = limiter_for("https://a.example", "k1", None, 10)
-    assert limiter_for("https://a.example", "k1", None, 10).pace is first.pace
-    assert limiter_for("https://a.example", "k1", None, 10).quota is first.quota
-    second = limiter_for("https://a.example", "k1", "other", 10)
+    limits = Limits()
+    first = limits.limiter("https://a.example", "k1", "one", 10)
+    assert limits.limiter("https://a.example", "k1", "one", 10).pace is first.pace
+    assert limits.limiter("https://a.example", "k1", "one", 10).quota is first.quota
+    second = limits.limiter("https://a.example", "k1", "other", 10)
     assert second.pace is first.pace  # the gateway counts by key
     assert second.quota is not first.quota  # Calendly counts by user
     for base, key in (("https://a.example", "k2"), ("https://b.example", "k1")):
-        assert limiter_for(base, key, None, 10).pace is not first.pace
-        assert limiter_for(base, key, None, 10).quota is not first.quota
+        assert limits.limiter(base, key, "one", 10).pace is not first.pace
+        assert limits.limiter(base, key, "one", 10).quota is not first.quota
+    limits.clear()
+    assert limits.limiter("https://a.example", "k1", "one", 10).pace is not first.pace
+    assert limits.limiter("https://a.example", "k1", "one", 10).quota is not first.quota
+
+
+async def rate_of(clock: VirtualTime, *limiters: Limiter) -> float:
+    """Requests a second, when each of the limiters sends as many as it may at the same time."""
+    times: list[float] = []
+    await asyncio.gather(*(go(each, clock, times) for _ in range(20) for each in limiters))
+    return (len(times) - 1) / (times[-1] - times[0])
 
 
 def test_of_several_rates_for_one_key_the_slowest_in_use_holds(virtual_time: VirtualTime) -> None:
-    first = limiter_for("https://a.example", "k3", None, 10)
-    slow = limiter_for("https://a.example", "k3", None, 2)
-    third = limiter_for("https://a.example", "k3", "other", 8)
+    def of_key(rate: float, window: str = "one") -> Limiter:
+        return virtual_time.limits.limiter("https://a.example", "key", window, rate)
 
-    def rate(mine: Limiter) -> float:
-        times = virtual_time.run(all_go(mine, virtual_time, 10))
-        return 9 / (times[-1] - times[0])
+    first, slow, third = of_key(10), of_key(2), of_key(8, "other")
+    assert virtual_time.run(rate_of(virtual_time, slow, first, third)) == pytest.approx(2 * 0.97, rel=0.01)
+    del slow
+    gc.collect()  # who is gone counts no more
+    assert virtual_time.run(rate_of(virtual_time, third, first)) == pytest.approx(8 * 0.97, rel=0.02)
+    del third
+    gc.collect()
+    assert virtual_time.run(rate_of(virtual_time, first)) == pytest.approx(10 * 0.97, rel=0.02)
 
-    for mine in (first, slow, third):
-        assert rate(mine) == pytest.approx(2, rel=0.05)
-        assert rate(mine) <= 2
-    del slow, mine
-    gc.collect()
-    for mine in (first, third):
-        assert rate(mine) == pytest.approx(8, rel=0.05)
-        assert rate(mine) <= 8
-    del third, mine
-    gc.collect()
-    assert rate(first) == pytest.approx(10, rel=0.05)
-    late = limiter_for("https://a.example", "k3", None, 4)
-    rate(late)  # the slot before it may still be an earlier one
-    assert rate(first) == pytest.approx(4, rel=0.05)
+
+def test_an_idle_limiter_slows_no_other_of_its_key(virtual_time: VirtualTime) -> None:
+    slow, fast = (virtual_time.limits.limiter("https://a.example", "key", "one", rate) for rate in (1, 10))
+
+    async def story() -> None:
+        assert await rate_of(virtual_time, fast) == pytest.approx(10 * 0.97, rel=0.01)  # the other has sent nothing yet
+        await all_go(slow, virtual_time, 1)
+        assert len(await all_go(fast, virtual_time, 3)) == 3
+        assert virtual_time.now > 3  # at the pace of the slow one, which has sent just now
+        await asyncio.sleep(5)
+        assert await rate_of(virtual_time, fast) == pytest.approx(10 * 0.97, rel=0.01)
+
+    virtual_time.run(story())
+
+
+def test_a_limiter_that_waits_for_its_turn_is_in_use_however_slow_it_is(virtual_time: VirtualTime) -> None:
+    slow, fast = (virtual_time.limits.limiter("https://a.example", "key", "one", rate) for rate in (0.01, 10))
+
+    async def story() -> None:
+        await all_go(slow, virtual_time, 1)
+        waiting = asyncio.create_task(all_go(slow, virtual_time, 1))
+        await asyncio.sleep(50)
+        began = virtual_time.now
+        await asyncio.gather(waiting, all_go(fast, virtual_time, 1))
+        assert virtual_time.now - began > 100  # both wait: one for the next slot, one for the slot after it
+
+    virtual_time.run(story())
 
 
 def test_threads_with_loops_of_their_own_share_the_pace() -> None:
     times: list[float] = []
+    limits = Limits()
 
     def thread() -> None:
         async def work() -> None:
-            mine = limiter_for("https://threads.example", "key", None, 200)
+            mine = limits.limiter("https://threads.example", "key", "one", 200)
             for _ in range(5):
                 await mine.wait()
                 times.append(time.monotonic())
-                mine.quota.answered(None, None)
+                mine.quota.answered(RateLimit())
 
         asyncio.run(work())
 
@@ -328,3 +350,41 @@ def test_threads_with_loops_of_their_own_share_the_pace() -> None:
     assert len(times) == 20
     # 5 ms may be caught up with; a limiter of each thread's own would need a quarter of it.
     assert max(times) - began >= 19 / 200 / 0.97 - 0.006
+
+
+# What answers say
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, RateLimit()),
+        (
+            {"X-RateLimit-Limit": "500", "X-RateLimit-Remaining": "7", "X-RateLimit-Reset": "30", "Retry-After": "3"},
+            RateLimit(limit=500, remaining=7, reset_seconds=30.0, retry_after_seconds=3.0),
+        ),
+        ({"Retry-After": "1.5"}, RateLimit(retry_after_seconds=1.5)),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT", "X-RateLimit-Remaining": "many"}, RateLimit()),
+        ({"X-RateLimit-Reset": "nan", "X-RateLimit-Remaining": "inf", "Retry-After": "-inf"}, RateLimit()),
+        ({"X-RateLimit-Remaining": "-3", "X-RateLimit-Reset": "-1"}, RateLimit(remaining=0, reset_seconds=0.0)),
+    ],
+)
+def test_a_rate_limit_is_read_from_headers_and_odd_ones_say_nothing(headers: dict[str, str], said: RateLimit) -> None:
+    assert RateLimit.from_headers(headers) == said
+    assert RateLimit.from_headers(httpx.Headers({name.lower(): value for name, value in headers.items()})) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds", "of_window"),
+    [
+        (RateLimit(), 1, False),
+        (RateLimit(retry_after_seconds=7), 7, False),
+        (RateLimit(retry_after_seconds=0), 0, False),
+        (RateLimit(reset_seconds=9), 9, True),
+        (RateLimit(reset_seconds=9, retry_after_seconds=4), 4, True),
+    ],
+)
+def test_retry_after_comes_before_the_reset_and_a_429_without_either_has_passed_in_a_second(
+    said: RateLimit, seconds: float, of_window: bool
+) -> None:
+    assert (said.wait_seconds, said.of_window) == (seconds, of_window)

@@ -55,9 +55,8 @@ from prefect_calendly.webhook_subscriptions import (
     delete_webhook_subscription_via,
 )
 from tests.conftest import credentials_for
-from tests.support import no_pauses  # noqa: F401  (a fixture)
 
-pytestmark = pytest.mark.usefixtures("no_pauses")
+pytestmark = pytest.mark.usefixtures("impatient")
 
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 URL = "https://hooks.example.com/fault-matrix"
