@@ -1,5 +1,6 @@
 """Availability: any span, split into what the API allows and put together again."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -88,9 +89,14 @@ def test_without_names_every_hour_is_busy_as_often_as_it_was(raw: list[tuple[int
     truth = [busy(NOW + timedelta(hours=start), NOW + timedelta(hours=start + length)) for start, length in raw]
     result = stitched(in_windows(truth, days, cut=cut))
 
-    def load(items: list[BusyTime]) -> list[int]:
-        times = [NOW + timedelta(hours=hour, minutes=30) for hour in range(24 * 30)]
-        return [sum(item.start_time < time < item.end_time for item in items) for time in times]
+    def load(items: list[BusyTime]) -> Counter[datetime]:
+        """How often each hour is busy: all stretches begin and end with one."""
+        hour = timedelta(hours=1)
+        return Counter(
+            item.start_time + number * hour
+            for item in items
+            for number in range((item.end_time - item.start_time) // hour)
+        )
 
     assert load(result) == load(truth)
 

@@ -147,7 +147,7 @@ def test_processes_that_start_at_the_same_moment_do_not_go_on_in_step(
     assert refused <= len(together) / 100
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.floats(0, 8), min_size=1, max_size=25), min_size=1, max_size=4))
 def test_no_rhythm_of_several_processes_gets_far_above_the_pace(pauses: list[list[float]]) -> None:
     clock = VirtualTime()

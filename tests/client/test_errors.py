@@ -236,10 +236,10 @@ def test_a_text_without_secrets_stays_as_it_is() -> None:
 
 def test_long_bodies_are_not_quoted_whole() -> None:
     assert len(mask("x" * 10_000_000)) == 500  # in no time: the pattern does not look back over the whole text
-    details = [{"parameter": f"p{number}", "message": "y" * 400} for number in range(1000)]
+    details = [{"parameter": f"p{number}", "message": "y" * 400} for number in range(100)]
     text = str(answered(400, calendly("x" * 5000, "t" * 5000, details=details)))
     assert len(text) < 6000
-    assert "and 990 more" in text
+    assert "and 90 more" in text
     assert "<html>" not in str(answered(502, b"<html>" + b"x" * 1000))
 
 

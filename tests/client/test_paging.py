@@ -20,7 +20,7 @@ async def listed(client: CalendlyClient, **options: Any) -> list[str]:
     return [thing.uri async for thing in client.pages("/things", Thing, **options)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(), max_size=5), min_size=1, max_size=8), st.none() | st.integers(1, 30))
 def test_however_a_list_is_split_into_pages_each_item_comes_once(split: list[list[int]], limit: int | None) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
@@ -127,7 +127,7 @@ async def test_walking_many_pages_holds_one_of_them() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         number = int(request.url.params.get("page_token", "0"))
         items = [{"uri": f"{number}-{item}", "ballast": "x" * 2000} for item in range(100)]
-        return page(items, str(number + 1) if number < 79 else None)
+        return page(items, str(number + 1) if number < 24 else None)
 
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most = count = 0
@@ -140,12 +140,12 @@ async def test_walking_many_pages_holds_one_of_them() -> None:
                 count += 1
                 if count % 50 == 0:
                     most = max(most, len(alive))
-                if count == 400:
+                if count == 300:
                     tracemalloc.reset_peak()
                     after_few = tracemalloc.get_traced_memory()[0]
             growth = tracemalloc.get_traced_memory()[1] - after_few
         finally:
             tracemalloc.stop()
-    assert count == 8000
+    assert count == 2500
     assert most <= 3
-    assert growth < 2_000_000  # raw and parsed a page takes some 0.7 MB; all of them would be 16 MB
+    assert growth < 2_000_000  # raw and parsed a page takes some 0.7 MB; the rest of them would be 14 MB

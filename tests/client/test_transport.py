@@ -154,9 +154,9 @@ async def test_however_many_requests_are_cancelled_an_open_client_stays_usable(s
 
         sandbox.fault("latency", seconds=0.003, times=100_000)
         canceled = 0
-        for _ in range(120):
+        for _ in range(50):
             canceled += sum(await asyncio.gather(*(impatient() for _ in range(6))))
-        assert canceled > 300
+        assert canceled > 120
         sandbox.clear_faults()
         async with asyncio.timeout(60):  # for ever, on a busy machine too
             answers = await client.all(range(40), lambda _: client.request("GET", "/users/me"))

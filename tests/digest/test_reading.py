@@ -21,7 +21,6 @@ from prefect_calendly.users import aget_current_user
 from tests.conftest import credentials_for
 from tests.digest.calendar import ALICE, Calendar, soon, uuid_of
 from tests.digest.examples import BERLIN, WEEKDAYS, minutes
-from tests.support import no_pauses  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.usefixtures("inline")
 
@@ -156,7 +155,7 @@ async def test_the_week_in_which_the_clocks_change_is_right(
 # What cannot be read
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_what_cannot_be_read_becomes_a_problem_and_does_not_hide_the_rest(sandbox: Sandbox) -> None:
     one_by_one = credentials_for(sandbox, max_concurrency=1)
     bob, eve, ben = (uuid_of(sandbox.add_user(name)) for name in ("Bob Builder", "Eve Example", "Ben Broken"))

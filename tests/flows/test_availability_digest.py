@@ -21,7 +21,6 @@ from tests.digest.calendar import ALICE, soon, uuid_of
 from tests.digest.examples import API
 from tests.flows.conftest import Receiver
 from tests.inline import Inline
-from tests.support import no_pauses  # noqa: F401  (a fixture)
 
 
 def key_of(request: DigestRequest) -> str:
@@ -100,7 +99,7 @@ async def test_the_next_digest_says_what_was_booked_and_canceled_in_between(
 # What fails it
 
 
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("unreadable", ["host", "/event_types", "/event_type_available_times"])
 async def test_a_digest_of_which_nothing_could_be_read_fails_and_its_page_says_why(
     sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline, unreadable: str
@@ -178,7 +177,7 @@ async def test_a_notification_service_that_is_gone_does_not_fail_the_digest(
     [("/users/me", NotFoundError), ("/event_type_available_times", DigestUnreadableError)],
     ids=["the first request", "all slots"],
 )
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("impatient")
 async def test_a_digest_that_fails_sends_exactly_one_message(
     sandbox: Sandbox, credentials: CalendlyCredentials, inline_receiver: Receiver, route: str, error: type[Exception]
 ) -> None:
