@@ -14,6 +14,7 @@ import pytest
 from prefect import Flow
 
 import prefect_calendly
+from deployments.check.prefect_yaml import problems
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.about import DOCUMENTATION_URL, __version__
 from prefect_calendly.flows import DEPLOYMENTS, FOLDER
@@ -56,6 +57,12 @@ def test_a_flow_file_has_its_flow_and_imports_nothing_but_packages(path: Path) -
         modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for module in modules:
             assert not module.startswith(("flows", "deployments", "tests")), f"{path.name} imports {module}"
+
+
+def test_the_deployment_that_the_readme_shows_is_one(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```yaml\n(pull:.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "prefect.yaml").write_text(shown)
+    assert problems(tmp_path / "prefect.yaml") == []
 
 
 def test_the_module_entrypoints_are_listed_by_the_package() -> None:
