@@ -134,6 +134,9 @@ class Person:
             for page in context.pages:
                 SCREENSHOTS.mkdir(exist_ok=True)
                 page.screenshot(path=SCREENSHOTS / f"{self._name}-{number}.png", animations="disabled")
+            # A page may still be waiting for an answer. The error of its closed window would be raised by whatever is
+            # called next, in another test.
+            context.unroute_all(behavior="ignoreErrors")
             context.close()
         self._api.close()
         self._sandbox.close()
