@@ -120,7 +120,7 @@ def _starts_of_host(
     """Return the open slots that one host can take, by event type (uuid), of those that could be read."""
     busy = merge_spans(span for spans in busy_by_kind.values() for span in spans)
     return {
-        each.uuid: _possible(starts[each.uuid], timedelta(minutes=each.minutes), busy, hours)
+        each.uuid: _bookable(starts[each.uuid], timedelta(minutes=each.minutes), busy, hours)
         if each.is_pooled
         else starts[each.uuid]
         for each in event_types
@@ -128,10 +128,10 @@ def _starts_of_host(
     }
 
 
-def _possible(
+def _bookable(
     slots: Sequence[datetime], length: timedelta, busy: Sequence[Span], hours: Sequence[Span] | None
 ) -> list[datetime]:
-    """Return the slots that overlap no busy span and lie within one span of the hours, if these are known."""
+    """Return the slots that overlap no busy span and lie within one span of the hours, if the hours are known."""
     busy_ends = [end for _, end in busy]
     hours_begin = [start for start, _ in hours or ()]
 

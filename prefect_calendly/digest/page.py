@@ -211,7 +211,7 @@ def _problems(digest: Digest) -> list[str]:
     return ["", "## Problems", "", *_bullets(f"{problem.subject}: {problem.reason}" for problem in digest.problems)]
 
 
-# Words
+# Formatting
 
 
 def _begins_today(digest: Digest) -> bool:
