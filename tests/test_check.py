@@ -88,8 +88,8 @@ async def test_a_connections_host_that_is_down_does_not_hide_that_calls_work(san
     assert found.problem is not None
 
 
-def test_a_gateway_that_is_down_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_calendly.client._backoff", lambda *_: 0.0)
+@pytest.mark.usefixtures("impatient")
+def test_a_gateway_that_is_down_is_said() -> None:
     nowhere = "http://127.0.0.1:9"
     block = CalendlyCredentials(api_key=KEY, gateway_url=nowhere, connections_url=nowhere, requests_per_second=1000)
     found = check_credentials(block)

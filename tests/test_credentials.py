@@ -119,9 +119,9 @@ def test_the_client_gets_what_the_block_says() -> None:
         "https://ctrl.maton.ai",
     )
     assert client.max_concurrency == 3
-    assert client._http.headers["Maton-Connection"] == "c-1"
-    assert client._http.headers["Authorization"] == f"Bearer {KEY}"
-    assert client._http.timeout.read == 30
+    assert client._transport._http.headers["Maton-Connection"] == "c-1"
+    assert client._transport._http.headers["Authorization"] == f"Bearer {KEY}"
+    assert client._transport._http.timeout.read == 30
     assert not client.direct
 
 
@@ -142,89 +142,6 @@ def test_every_field_has_a_place_in_the_form_and_no_default_comes_from_this_mach
     assert KEY not in str(schema)
 
 
-<<<<<<< HEAD
-=======
-# What `check` finds out
-
-
-async def test_fine_credentials_say_who_they_are(sandbox: Sandbox) -> None:
-    found = await credentials_for(sandbox).acheck()
-    assert (found.ok, found.problem, found.hint) == (True, None, None)
-    assert found.connection_id == CONNECTION
-    assert found.user_uri == f"https://api.calendly.com/users/{ALICE}"
-    assert found.user_name == "Alice Johnson"
-    assert found.organization_uri is not None
-    assert sandbox.stats()["writes"] == {}
-
-
-def test_another_connection_is_another_user_and_code_without_a_loop_may_ask_too(sandbox: Sandbox) -> None:
-    found = credentials_for(sandbox, connection_id=SECOND_CONNECTION).check()
-    assert found.ok
-    assert found.connection_id == SECOND_CONNECTION
-    assert found.user_uri == f"https://api.calendly.com/users/{SECOND_USER}"
-
-
-async def test_check_inside_a_loop_names_acheck(credentials: CalendlyCredentials) -> None:
-    with pytest.raises(RuntimeError, match="await acheck"):
-        credentials.check()
-
-
-@pytest.mark.parametrize(
-    ("overrides", "problem", "hint"),
-    [
-        ({"api_key": "wrong"}, "Invalid or missing API key", "MATON_API_KEY"),
-        ({"connection_id": "00000000-0000-0000-0000-000000000000"}, "No calendly connection", "connection_id"),
-        ({"connection_id": PENDING_CONNECTION}, "not active", "connection_id"),
-    ],
-)
-async def test_what_is_wrong_is_said_with_what_to_do(
-    overrides: dict[str, str], problem: str, hint: str, sandbox: Sandbox
-) -> None:
-    sandbox.set_login(activate_after_gets=None)
-    found = await credentials_for(sandbox, **overrides).acheck()
-    assert not found.ok
-    assert problem in (found.problem or "")
-    assert hint in (found.hint or "")
-    assert found.user_uri is None
-
-
-async def test_a_bad_calendly_token_is_told_from_a_bad_key(sandbox: Sandbox) -> None:
-    sandbox.fault("unauthorized_calendly", path="/users/me")
-    found = await credentials_for(sandbox).acheck()
-    assert not found.ok
-    assert found.connection_id == CONNECTION
-    assert "access token" in (found.problem or "")
-    assert "make a new connection" in (found.hint or "")
-
-
-async def test_no_connection_at_all_is_said(sandbox: Sandbox) -> None:
-    found = await credentials_for(sandbox, api_key=sandbox.second_key).acheck()
-    assert not found.ok
-    assert found.connection_id is None
-    assert "No active calendly connection" in (found.problem or "")
-    assert "create_connection" in (found.hint or "")
-
-
-async def test_a_connections_host_that_is_down_does_not_hide_that_calls_work(sandbox: Sandbox) -> None:
-    found = await credentials_for(sandbox, connections_url=f"{sandbox.url}/nowhere").acheck()
-    assert found.ok
-    assert found.user_uri == f"https://api.calendly.com/users/{ALICE}"
-    assert found.connection_id is None
-    assert found.problem is not None
-
-
-def test_a_gateway_that_is_down_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CalendlyCredentials, "retry", IMPATIENT)
-    nowhere = "http://127.0.0.1:9"
-    block = CalendlyCredentials(api_key=KEY, gateway_url=nowhere, connections_url=nowhere, requests_per_second=1000)
-    found = block.check()
-    assert not found.ok
-    assert "No connection to 127.0.0.1:9" in (found.problem or "")
-    assert "network" in (found.hint or "")
-    assert KEY not in repr(found)
-
-
->>>>>>> 016fad5 (client/: seven subjects in one file become a file each; nothing else changes)
 async def test_a_native_token_works_at_calendly_itself(sandbox: Sandbox) -> None:
     block = credentials_for(sandbox, api_key=sandbox.native_token, gateway_url=sandbox.native_url)
     async with block.get_client() as client:

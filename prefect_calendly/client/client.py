@@ -302,15 +302,19 @@ class CalendlyClient:
 
         Example:
             ```python
-            async def cancel():
-                return await client.request("POST", "/scheduled_events/DDDDDDDDDDDDDDDD/cancellation", json={})
-
-            async def canceled():
-                event = await client.request("GET", "/scheduled_events/DDDDDDDDDDDDDDDD")
-                return event if event["resource"]["status"] == "canceled" else None
-
             async with CalendlyClient(api_key) as client:
-                await client.confirm_write(cancel, canceled)
+                user = await get_current_user_via(client)
+                latest = list_scheduled_events_via(client, user=user, sort="start_time:desc", limit=1)
+                uuid = [event.uri.rpartition("/")[2] async for event in latest][0]
+
+                async def cancel():
+                    return await client.request("POST", f"/scheduled_events/{uuid}/cancellation", json={})
+
+                async def canceled():
+                    event = await get_scheduled_event_via(client, uuid)
+                    return event.cancellation if event.status == "canceled" else None
+
+                print(await client.confirm_write(cancel, canceled))
             ```
         """
         return await writes.confirm_write(write, look_up, retry=self.retry, pause=self._pause)
