@@ -1,4 +1,4 @@
-"""What a person does in the Prefect UI, and what the tests know besides: Prefect's API and the sandbox."""
+"""A person in front of the Prefect UI; and Prefect's API and the sandbox, to prepare and to check."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 expect.set_options(timeout=20_000)  # the machine may be slow, and busy with a flow run
 
-# Chromium does in it what a person does with their eyes: how far text is from its ground, by WCAG's contrast.
+# Runs in Chromium: the largest contrast, as WCAG 2 defines it, between a picture's background and the text on it.
 _CONTRAST = """async ([png, width]) => {
     const image = new Image()
     image.src = "data:image/png;base64," + png
@@ -47,7 +47,8 @@ _CONTRAST = """async ([png, width]) => {
     return {ground, contrast: best}
 }"""
 
-# The page itself never scrolls, its main part does. Nothing as long as there is nothing to see.
+# Runs in Chromium: what makes the main part of a page scroll sideways (the page itself never scrolls). Empty as long as
+# nothing is shown.
 _SIDEWAYS = """() => {
     const main = document.querySelector("main")
     const shown = [...main?.querySelectorAll(".prose > *, td, label") ?? []].some(part => part.offsetWidth)
@@ -85,13 +86,13 @@ class Person:
         return page
 
     def _answer(self, route: Route) -> None:
-        """Refuse what is elsewhere, logos and what the UI tells about its users; ask again where SQLite was locked."""
+        """Block other hosts (logos, telemetry), and ask again if SQLite was locked."""
         if not route.request.url.startswith(self.stack.ui_url):
             route.abort()
         elif route.request.method != "POST":
             route.continue_()
         else:
-            # Prefect's server closes what was quiet for 5 s, perhaps just now.
+            # Prefect's server closes a connection that was idle for 5 s, perhaps just when it is used again.
             answer = until(lambda: got if (got := route.fetch(max_retries=3)).status != 503 else None)
             route.fulfill(response=answer)
 
@@ -111,13 +112,13 @@ class Person:
     def artifact_page(self, run: str, key: str, *, width: int = DESK, dark: bool = False) -> Page:
         """Open an artifact that a run has made, the newest of that key."""
         page = self.look(f"/artifacts/artifact/{self.artifact(run, key)['id']}", width=width, dark=dark)
-        # All is made anew when the page has learnt which run it was: what was typed until then is lost.
+        # The page is rendered again when it has loaded its run; what was typed before is lost.
         page.wait_for_load_state("networkidle")
         expect(page.locator("main .prose > *, main td, main :text('Progress: ')").first).to_be_visible()
         return page
 
     def picture(self, page: Page, name: str) -> None:
-        """Keep what is on a page as a picture, all of it."""
+        """Save a screenshot of all of a page."""
         SCREENSHOTS.mkdir(exist_ok=True)
         size = page.viewport_size
         assert size is not None
@@ -129,7 +130,7 @@ class Person:
         page.set_viewport_size(size)
 
     def leave(self) -> None:
-        """Close all windows; the last thing that was on the screen is kept as a picture."""
+        """Close all windows; save a screenshot of each."""
         for number, context in enumerate(self._contexts):
             for page in context.pages:
                 SCREENSHOTS.mkdir(exist_ok=True)
@@ -141,7 +142,7 @@ class Person:
         self._api.close()
         self._sandbox.close()
 
-    # Besides
+    # Outside of the browser
 
     def api(self, path: str, body: Any = None) -> Any:
         """Ask Prefect's API: GET, or POST where there is a body."""
@@ -161,7 +162,7 @@ class Person:
         return str(started["id"])
 
     def save_credentials(self, name: str, **more: Any) -> dict[str, Any]:
-        """Save credentials of the sandbox under a name; a reference to them, for the parameters of a run."""
+        """Save credentials of the sandbox under a name; return a reference for the parameters of a run."""
         block = CalendlyCredentials(
             api_key=self.stack.sandbox_key,
             gateway_url=f"{self.stack.sandbox_url}/calendly",
@@ -172,7 +173,7 @@ class Person:
         return {"$ref": {"block_document_slug": f"calendly-credentials/{name}"}}
 
     def in_prefect(self, work: Callable[[], T]) -> T:
-        """Do something with Prefect's client, which runs an event loop: in this thread Playwright's seems to run."""
+        """Use Prefect's client in another thread: in this one, Playwright's event loop seems to be running."""
 
         def there() -> T:
             with temporary_settings({PREFECT_API_URL: self.stack.api_url}):
@@ -218,7 +219,7 @@ def labels(page: Page | Locator) -> Locator:
 
 
 def field(page: Page | Locator, title: str) -> Locator:
-    """The field of a form with a title, with its label, its help and what it is wrong with it."""
+    """The field of a form with a title, with its label, its help and its error."""
     label = labels(page).filter(has_text=re.compile(rf"^{re.escape(title)}( \(Optional\))?$"))
     return label.locator("xpath=ancestor::div[fieldset][1]")
 
@@ -226,7 +227,7 @@ def field(page: Page | Locator, title: str) -> Locator:
 def add_item(at: Locator, text: str) -> None:
     """Add a text to a list of a form."""
     before = at.locator("textarea").count()
-    for _ in range(5):  # what is clicked while the form is still being filled with defaults is lost
+    for _ in range(5):  # a click is lost while the form is still filling in defaults
         at.get_by_role("button", name="Add item").click()
         with contextlib.suppress(AssertionError):
             expect(at.locator("textarea")).to_have_count(before + 1, timeout=2_000)
@@ -235,7 +236,7 @@ def add_item(at: Locator, text: str) -> None:
 
 
 def open_tab(page: Page, name: str) -> None:
-    """Open a tab of a page, also of one that is still being made: there, a click is lost."""
+    """Open a tab of a page, also of one that is still rendering and loses clicks."""
     tab = page.get_by_role("tab", name=name)
     for _ in range(5):
         tab.click()
@@ -246,9 +247,9 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def choose(page: Page, at: Locator, option: str | re.Pattern[str], *, another: bool = False) -> None:
-    """Choose in a select, and close it; `another` where more than one thing can be chosen.
+    """Choose an option of a select, and close it; `another` if several can be chosen.
 
-    A list that is closing takes the focus back and with it closes one that has just been opened.
+    A list that is closing takes the focus, and so closes one that was just opened.
     """
     name: dict[str, Any] = {"name": option, "exact": isinstance(option, str)}
     wanted = page.get_by_role("option", **name)
@@ -266,7 +267,7 @@ def choose(page: Page, at: Locator, option: str | re.Pattern[str], *, another: b
 
 
 def created_run(page: Page, press: Callable[[], None]) -> str:
-    """Do what makes a flow run; its id."""
+    """Do what creates a flow run; return its id."""
     with page.expect_response(lambda response: response.url.endswith("/create_flow_run")) as waiting:
         press()
     answer: Response = waiting.value
@@ -275,9 +276,9 @@ def created_run(page: Page, press: Callable[[], None]) -> str:
 
 
 def search(page: Page, text: str) -> Locator:
-    """Search in a table artifact; the rows that are left."""
+    """Search in a table artifact; return the rows that match."""
     rows = page.locator("tbody tr")
-    for _ in range(5):  # what is typed before the page has learnt of its run is lost
+    for _ in range(5):  # what is typed before the page has loaded its run is lost
         page.get_by_placeholder("Search").fill(text)
         with contextlib.suppress(AssertionError):
             expect(rows).to_have_count(1, timeout=2_000)
@@ -286,10 +287,10 @@ def search(page: Page, text: str) -> Locator:
 
 
 def sideways(page: Page) -> list[str]:
-    """What is wider than a page and thus pushes it sideways, or is cut off; nothing is good."""
+    """What is wider than its page, which then scrolls sideways; should be empty."""
     page.wait_for_load_state("networkidle")
     found: list[str] = []
-    for _ in range(20):  # a page that is still being made is made anew once or twice
+    for _ in range(20):  # a page may render once or twice more
         before, found = found, page.evaluate(_SIDEWAYS)
         if found and found == before:
             return found[1:]
@@ -298,7 +299,7 @@ def sideways(page: Page) -> list[str]:
 
 
 def readable(page: Page, picture: Locator, part: float) -> dict[str, float]:
-    """How light the ground of a picture is, from 0 to 1, and how much its text in the leftmost part contrasts."""
+    """How light the background of a picture is, 0 to 1, and the contrast of the text in its leftmost part."""
     png = base64.b64encode(picture.screenshot(animations="disabled")).decode()
     found: dict[str, float] = page.evaluate(_CONTRAST, [png, part])
     return found
