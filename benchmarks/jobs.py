@@ -145,6 +145,22 @@ async def brief_listing(sandbox: str) -> dict[str, Any]:
     return {"events": await listing(), "megabytes": _megabytes("VmHWM") - before}
 
 
+async def flow_polling(sandbox: str) -> dict[str, Any]:
+    """Poll them, from where the last run has left its cursor."""
+    from flows.poll_bookings import poll_bookings
+    from prefect_calendly.bookings.polling import BookingsToPoll
+
+    before = _megabytes("VmRSS")
+    report = await poll_bookings(_credentials(sandbox), BookingsToPoll(scope="organization"))
+    return {
+        "events": report.events_listed,
+        "seeded": report.seeded,
+        "emitted": sum(report.emitted.values()),
+        "seconds": report.seconds,
+        "megabytes": _megabytes("VmHWM") - before,
+    }
+
+
 async def bare_flow(sandbox: str) -> dict[str, Any]:
     """Send one request, in a flow."""
     import httpx
@@ -210,6 +226,7 @@ JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
     "bare_listing": bare_listing,
     "task_listing": task_listing,
     "brief_listing": brief_listing,
+    "flow_polling": flow_polling,
     "bare_flow": bare_flow,
     "client_asks": client_asks,
     "flow_asks": flow_asks,

@@ -22,7 +22,9 @@ ROOT = Path(__file__).parent.parent
 @contextlib.contextmanager
 def sandbox(**options: object) -> Iterator[str]:
     """Run a sandbox gateway in a process of its own; yield its URL."""
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    arguments = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in options.items()
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect_calendly.sandbox", f"--api-key={KEY}", *arguments],
         stdout=subprocess.PIPE,

@@ -805,7 +805,7 @@ async def cancel_blocked_domains(
     """
     asks = require_approval and not dry_run
     if asks:
-        await check_can_wait()
+        await check_can_wait("start the deployment cancel-blocked-domains-with-approval, or leave require_approval off")
     began = time.monotonic()
     with count_requests() as meter:
         async with notify_on_failure(policy.notify, "Blocked domains: failed", "Nothing was canceled."):

@@ -19,11 +19,11 @@ from prefect.client.orchestration import get_client
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
 from flows import signing_keys, webhook_gap
-from flows.poll_bookings import BackfillReport
 from flows.signing_keys import KeyRing
 from flows.webhook_gap import Memory
 from flows.webhook_receiver import prove
 from prefect_calendly import CalendlyClient, CalendlyCredentials, CalendlyError
+from prefect_calendly.bookings.backfill import BackfillReport
 from prefect_calendly.client import Outcome, RequestMeter, count_requests
 from prefect_calendly.client.errors import (
     ConflictError,

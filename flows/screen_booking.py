@@ -31,7 +31,7 @@ from flows.cancel_blocked_domains import (
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.client import RequestMeter, count_requests
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN
-from prefect_calendly.events.events import PREFIX, URI_LABEL, CalendlyEvent, event_id, resource_id
+from prefect_calendly.events.event import PREFIX, URI_LABEL, CalendlyEvent, event_id, resource_id
 from prefect_calendly.events.prefect_api import count_events, post_events
 from prefect_calendly.invitees import Invitee, list_invitees_via
 from prefect_calendly.runs.flow import calendly_flow

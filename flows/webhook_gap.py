@@ -8,8 +8,10 @@ from typing import Final
 
 from pydantic import AwareDatetime, ValidationError
 
-from flows.poll_bookings import REMEMBERED, BackfillReport, Scope, backfill
 from prefect_calendly import CalendlyCredentials, CalendlyError
+from prefect_calendly.bookings.backfill import BackfillReport, backfill
+from prefect_calendly.bookings.cursor import REMEMBERED
+from prefect_calendly.bookings.listing import Scope
 from prefect_calendly.runs.forms import Parameters
 from prefect_calendly.runs.state import read_state
 from prefect_calendly.webhook_subscriptions import WebhookSubscription

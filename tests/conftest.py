@@ -22,19 +22,25 @@ for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "MATON_API_KEY", "MATON_GATEW
 os.environ[MARK] = _HOME.name
 _WATCHDOG = start_watchdog(Path(_HOME.name))
 
+import contextlib  # noqa: E402
 import functools  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+from prefect.client.orchestration import get_client  # noqa: E402
+from prefect.exceptions import PrefectHTTPStatusError  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from prefect_calendly import CalendlyCredentials  # noqa: E402
 from prefect_calendly.client.pace import PROCESS_LIMITS  # noqa: E402
+from prefect_calendly.runs import state  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
 from tests.inline import inline  # noqa: E402, F401  (a fixture)
-from tests.support import impatient, stack, virtual_time  # noqa: E402, F401  (fixtures)
+from tests.notifiers import receiver, recorder  # noqa: E402, F401  (fixtures)
+from tests.support import impatient, run_logs, stack, virtual_time  # noqa: E402, F401  (fixtures)
+from tests.world import world  # noqa: E402, F401  (a fixture)
 
 pytest_plugins = ["pytester"]
 
@@ -87,6 +93,17 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_state(request: pytest.FixtureRequest) -> None:
+    """The sandbox starts anew with each test: what earlier tests have saved about it is of another world."""
+    if "prefect_server" not in request.fixturenames:
+        return
+    request.getfixturevalue("prefect_server")
+    with get_client(sync_client=True) as client, contextlib.suppress(PrefectHTTPStatusError):  # no state was ever saved
+        for document in client.read_block_documents_by_type(state.TYPE_SLUG):
+            client.delete_block_document(document.id)
 
 
 @pytest.fixture(scope="session")

@@ -3,21 +3,27 @@ in memory. What Prefect itself does about runs is tested where a server is (`pre
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from prefect import Flow, Task
 from prefect.artifacts import Artifact
 from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 from prefect.utilities.callables import get_call_parameters
 
-from prefect_calendly.runs import state
+from prefect_calendly.events import emit
+from prefect_calendly.events.prefect_api import emit_missing
+from prefect_calendly.runs import progress, state
+from tests.prefect_events import PrefectEvents
 
 
 @dataclass
@@ -30,6 +36,8 @@ class Inline:
     """What `runs.state` has saved, by name."""
     blocks: dict[str, Block] = field(default_factory=dict)
     """Saved blocks, by type and name, such as `slack-webhook/ops`; put in those that a flow may load."""
+    events: PrefectEvents = field(default_factory=PrefectEvents)
+    """The events that Prefect has."""
 
     def artifact(self, key: str) -> Any:
         """Return the data of the newest version of an artifact."""
@@ -64,6 +72,10 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inline]:
     async def get(key: str | None = None, client: Any = None) -> Any:
         return next((each for each in reversed(kept.artifacts) if each.key == key), None)
 
+    async def update(artifact_id: UUID, percent: float, description: str | None = None) -> None:
+        made = next(each for each in kept.artifacts if each.id == artifact_id)
+        made.data, made.description = percent, description
+
     async def read(name: str) -> dict[str, Any] | None:
         return kept.states.get(name)
 
@@ -86,11 +98,17 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inline]:
     monkeypatch.setattr(Task, "__call__", lambda self, *args, **kwargs: self.fn(*args, **kwargs))
     monkeypatch.setattr(Artifact, "acreate", create)
     monkeypatch.setattr(Artifact, "aget", get)
+    monkeypatch.setattr(progress, "aupdate_progress_artifact", update)
     monkeypatch.setattr(state, "_read", read)
     monkeypatch.setattr(state, "_write", write)
     monkeypatch.setattr(Block, "save", save)
     monkeypatch.setattr(Block, "load", classmethod(load))
     monkeypatch.setattr(Block, "aload", classmethod(aload))
+    # What is posted is stored at once here.
+    monkeypatch.setattr(emit, "emit_missing", partial(emit_missing, pauses=(0,)))
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("prefect_calendly.", "flows.")) and getattr(module, "get_client", None) is get_client:
+            monkeypatch.setattr(module, "get_client", lambda: kept.events)
     # What still asks Prefect fails at once, instead of starting a server of its own.
     with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
         yield kept

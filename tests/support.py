@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import selectors
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 import pytest
+from prefect.artifacts import Artifact
 from prefect.settings import get_current_settings
+from pydantic import BaseModel
 
 from deployments.processes import MARK
 from prefect_calendly import CalendlyCredentials
@@ -148,6 +151,35 @@ def nothing_unknown(sandbox: Sandbox) -> Any:
     """The sandbox must know every parameter it is sent inside the block."""
     yield
     assert sandbox.stats()["unknown_parameters"] == []
+
+
+@pytest.fixture
+def run_logs() -> Iterator[list[str]]:
+    """Everything that flow and task runs log."""
+    lines: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    handler, logger = Handler(), logging.getLogger("prefect")
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+async def artifact(key: str) -> Any:
+    """The newest version of an artifact's data."""
+    found = await Artifact.aget(key)
+    assert found is not None
+    return found.data
+
+
+def form_errors(model: type[BaseModel], **entered: Any) -> list[str]:
+    """What Prefect's form says of what a person has entered: its server knows the schema only, no validator of ours."""
+    from prefect.utilities.schema_tools.validation import validate  # takes a while, and few tests need it
+
+    return [error.message for error in validate(entered, model.model_json_schema())]
 
 
 def uri(collection: str, uuid: str) -> str:

@@ -12,8 +12,8 @@ from prefect import Task
 import prefect_calendly
 from flows.cancel_blocked_domains import CancelPolicy
 from flows.ensure_webhook_subscription import SubscriptionSpec
-from flows.poll_bookings import BookingsToPoll
-from flows.reconcile_bookings import BookingsToReconcile
+from prefect_calendly.bookings.polling import BookingsToPoll
+from prefect_calendly.bookings.reconciliation import BookingsToReconcile
 from prefect_calendly.client import errors
 from prefect_calendly.credentials import CalendlyCredentials
 from prefect_calendly.digest.request import DigestRequest

@@ -41,11 +41,13 @@ from rich.traceback import Traceback
 from flows.availability_digest import availability_digest
 from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
 from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
-from flows.poll_bookings import BookingsToPoll, poll_bookings
-from flows.reconcile_bookings import BookingsToReconcile, reconcile_bookings
+from flows.poll_bookings import poll_bookings
+from flows.reconcile_bookings import reconcile_bookings
 from flows.record_expired_approval import EXPIRED_MESSAGES, record_expired_approval
 from flows.screen_booking import screen_booking
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.bookings.polling import BookingsToPoll
+from prefect_calendly.bookings.reconciliation import BookingsToReconcile
 from prefect_calendly.client.errors import CalendlyError, ConnectionPendingError
 from prefect_calendly.client.pace import PROCESS_LIMITS
 from prefect_calendly.connections import (
@@ -57,8 +59,8 @@ from prefect_calendly.connections import (
 from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
-from tests.flows.conftest import Receiver
 from tests.flows.test_approval import DOMAIN, Deployed, deploy
+from tests.notifiers import Receiver
 from tests.support import IMPATIENT, database_of_prefect, until
 
 

@@ -1,4 +1,4 @@
-"""Prefect's events: which of ours are there, and feeding it those that are not."""
+"""Events in Prefect's API: read them, post them, and make sure that they are stored."""
 
 from __future__ import annotations
 
@@ -13,29 +13,24 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import PrefectClient
 
-from prefect_calendly.events.events import SOURCE_LABEL, CalendlyEvent
+from prefect_calendly.events.event import SOURCE_LABEL, CalendlyEvent
 
 T = TypeVar("T")
 
-_MOST_PER_QUESTION: Final = 50  # Prefect's page
-_MOST_PER_POST: Final = 200
+_EVENTS_PER_PAGE: Final = 50  # Prefect returns no more.
+_EVENTS_PER_POST: Final = 200
+# Prefect stores an event within some 5 seconds of accepting it.
 _PAUSES_SECONDS: Final = (0.5, 1, 2, 3, 5)
 
 
 class EventsNotStoredError(Exception):
-    """Prefect took events and does not show them: it was restarted, or its database is out of order."""
-
-
-def _batched(items: Iterable[T], most: int) -> Iterator[list[T]]:
-    left = iter(items)
-    while some := list(itertools.islice(left, most)):
-        yield some
+    """Prefect accepted events and does not show them: it was restarted, or its database has a problem."""
 
 
 async def post_events(client: PrefectClient, events: Sequence[CalendlyEvent]) -> None:
-    """Give Prefect events; those that it knows are stored once.
+    """Post events to Prefect, which stores an id once.
 
-    That it takes them does not mean that it has stored them: see `emit_missing`.
+    Prefect accepts events before it stores them: `emit_missing` makes sure that they are stored.
 
     Args:
         client: A client of the Prefect API.
@@ -44,30 +39,30 @@ async def post_events(client: PrefectClient, events: Sequence[CalendlyEvent]) ->
     Raises:
         httpx.HTTPError: Prefect was not reached, or refused them.
     """
-    for some in _batched(events, _MOST_PER_POST):
-        await client.request("POST", "/events", json=[event.as_json() for event in some])
+    for batch in _batched(events, _EVENTS_PER_POST):
+        await client.request("POST", "/events", json=[event.as_json() for event in batch])
 
 
 async def known_events(client: PrefectClient, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Return those of some events that Prefect has stored and not yet forgotten (it does so after 7 days).
+    """Return those of some events that Prefect has; it deletes events after 7 days.
 
     Args:
         client: A client of the Prefect API.
-        ids: The events' ids.
+        ids: Ids of the events.
 
     Returns:
-        The events as Prefect returns them, by id; `received` tells when it got them.
+        The events as Prefect returns them, by id; `received` is when it got them.
 
     Raises:
         httpx.HTTPError: Prefect was not reached, or gave no answer.
     """
     found: dict[UUID, dict[str, Any]] = {}
-    # Left out, `until` would be now; Calendly's clock may be ahead.
+    # Without `until`, Prefect takes now; Calendly's clock may be ahead.
     until = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
     since = datetime(2000, 1, 1, tzinfo=UTC).isoformat()
-    for some in _batched(dict.fromkeys(ids), _MOST_PER_QUESTION):
-        wanted = {"id": {"id": [str(each) for each in some]}, "occurred": {"since": since, "until": until}}
-        answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _MOST_PER_QUESTION})
+    for batch in _batched(dict.fromkeys(ids), _EVENTS_PER_PAGE):
+        wanted = {"id": {"id": [str(each) for each in batch]}, "occurred": {"since": since, "until": until}}
+        answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _EVENTS_PER_PAGE})
         found.update((UUID(each["id"]), each) for each in answer.json()["events"])
     return found
 
@@ -75,13 +70,13 @@ async def known_events(client: PrefectClient, ids: Iterable[UUID]) -> dict[UUID,
 async def stored_events(
     client: PrefectClient, names: Sequence[str], since: datetime, until: datetime
 ) -> AsyncIterator[dict[str, Any]]:
-    """Return the events of some names that occurred in some time, the oldest first.
+    """Return the events of some names that occurred in a window, the oldest first.
 
     Args:
         client: A client of the Prefect API.
-        names: The events' names, such as `calendly.invitee.created`.
-        since: From when on (aware), inclusive.
-        until: Until when (aware), inclusive.
+        names: Names of the events, such as `calendly.invitee.created`.
+        since: Start of the window (aware), inclusive.
+        until: End of the window (aware), inclusive.
 
     Returns:
         The events as Prefect returns them, page by page.
@@ -91,26 +86,26 @@ async def stored_events(
     """
     occurred = {"since": since.isoformat(), "until": until.isoformat()}
     wanted = {"event": {"name": list(names)}, "occurred": occurred, "order": "ASC"}
-    answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _MOST_PER_QUESTION})
+    answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _EVENTS_PER_PAGE})
     while True:
         page = answer.json()
         for event in page["events"]:
             yield event
         if not page["next_page"]:
             return
-        # Only the token: the link names the host that the server believes to have.
+        # Only the token: the link has the host name that the server believes to have.
         token = httpx.URL(page["next_page"]).params["page-token"]
         answer = await client.request("GET", "/events/filter/next", params={"page-token": token})
 
 
 async def count_events(client: PrefectClient, name: str, since: datetime, until: datetime) -> int:
-    """Return how many events of a name occurred in some time, by one question.
+    """Return how many events of a name occurred in a window, by one request.
 
     Args:
         client: A client of the Prefect API.
-        name: The events' name.
-        since: From when on (aware), inclusive.
-        until: Until when (aware), inclusive.
+        name: Name of the events.
+        since: Start of the window (aware), inclusive.
+        until: End of the window (aware), inclusive.
 
     Raises:
         httpx.HTTPError: Prefect was not reached, or gave no answer.
@@ -122,7 +117,7 @@ async def count_events(client: PrefectClient, name: str, since: datetime, until:
 
 
 async def last_delivery(client: PrefectClient) -> datetime | None:
-    """Return when Prefect last got an event that a webhook has told of; None if it remembers none.
+    """Return when Prefect last received an event from a webhook; None if it has none.
 
     Args:
         client: A client of the Prefect API.
@@ -138,40 +133,51 @@ async def last_delivery(client: PrefectClient) -> datetime | None:
 
 
 async def emit_missing(
-    client: PrefectClient, events: Collection[CalendlyEvent], *, within: timedelta = timedelta(seconds=60)
+    client: PrefectClient,
+    events: Collection[CalendlyEvent],
+    *,
+    within: timedelta = timedelta(seconds=60),
+    pauses: Sequence[float] = _PAUSES_SECONDS,
 ) -> list[CalendlyEvent]:
-    """Give Prefect those of some events that it does not know, and wait until it has stored them.
+    """Post those of some events that Prefect does not have, and wait until it has stored them.
 
-    Safe to run again, and beside a receiver that tells of the same.
+    Safe to repeat, and beside a receiver that posts the same events.
 
     Args:
         client: A client of the Prefect API.
         events: The events.
-        within: How long to wait until all are stored.
+        within: How long to wait until all of them are stored.
+        pauses: Seconds before each look for them; after the last one they are posted again.
 
     Returns:
         Those that were missing, in the given order.
 
     Raises:
-        EventsNotStoredError: Some are not stored after that time, although they were given again.
+        EventsNotStoredError: Some are not stored after that time, although they were posted again.
         httpx.HTTPError: Prefect was not reached, or refused them.
     """
     by_id = {event.id: event for event in events}
-    there = await known_events(client, by_id)
-    missing = [event for ident, event in by_id.items() if ident not in there]
+    known = await known_events(client, by_id)
+    missing = [event for ident, event in by_id.items() if ident not in known]
     left, deadline = missing, time.monotonic() + within.total_seconds()
     for attempt in itertools.count():
         if not left:
             return missing
-        # Prefect stores what it was given within some 5 seconds. What it has forgotten over a restart is given again.
-        if attempt % len(_PAUSES_SECONDS) == 0:
+        # A server that is restarted loses what it has accepted and not stored: then it is posted again.
+        if attempt % len(pauses) == 0:
             await post_events(client, left)
-        await asyncio.sleep(_PAUSES_SECONDS[attempt % len(_PAUSES_SECONDS)])
-        there = await known_events(client, [event.id for event in left])
-        left = [event for event in left if event.id not in there]
+        await asyncio.sleep(pauses[attempt % len(pauses)])
+        known = await known_events(client, [event.id for event in left])
+        left = [event for event in left if event.id not in known]
         if left and time.monotonic() > deadline:
             break
     raise EventsNotStoredError(
-        f"Prefect took {len(left)} of {len(missing)} events and does not show them after {within.total_seconds():g} s; "
-        "look at its server's log and database, and run this again"
+        f"Prefect accepted {len(left)} of {len(missing)} events and does not show them after "
+        f"{within.total_seconds():g} s: look at the log and the database of its server, then run this again"
     )
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    left = iter(items)
+    while batch := list(itertools.islice(left, size)):
+        yield batch

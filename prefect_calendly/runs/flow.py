@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def calendly_flow(**options: Any) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """Make a flow as `prefect.flow` does, whose parameters Prefect never logs: they can hold secrets.
+    """Make a flow as `prefect.flow` does, and keep Prefect from logging its parameters: they can hold secrets.
 
     Args:
         options: Those of `prefect.flow`.

@@ -1,4 +1,4 @@
-"""Field types and settings of the flows' parameter forms."""
+"""Field types and settings of the parameter forms of flows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
 class Parameters(BaseModel):
-    """Base of the flows' parameter models: immutable, misspelled fields refused, input not shown in errors."""
+    """Base of parameter models: immutable, unknown fields are errors, and errors do not show the input."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -33,17 +33,17 @@ def _block_reference(reference: str) -> str:
 
 
 def optional_form_field(position: int) -> Callable[[dict[str, Any]], None]:
-    """Place an optional field in Prefect's form as an empty one, not as a choice between a type and nothing.
+    """Show an optional field as one that may stay empty; Prefect's form would offer a choice of types.
 
     Args:
-        position: Where it stands, from 0.
+        position: Place in the form, from 0.
 
     Returns:
         A value for `json_schema_extra`.
     """
 
     def change(schema: dict[str, Any]) -> None:
-        # A default of null would be sent, and refused by what is left of the schema.
+        # The form would send a default of null, which the rest of the schema does not allow.
         schema.pop("default", None)
         schema.update(next(kind for kind in schema.pop("anyOf") if kind.get("type") != "null"), position=position)
 
@@ -51,7 +51,7 @@ def optional_form_field(position: int) -> Callable[[dict[str, Any]], None]:
 
 
 def empty_is_none(value: Any) -> Any:
-    """Take an empty text for nothing: what a form sends of a field that was filled in and emptied again."""
+    """Return None for an empty text: a form sends one for a field that was filled in and emptied again."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -69,5 +69,5 @@ Notifier = Annotated[BlockReference | None, BeforeValidator(empty_is_none)]
 
 
 def zone_or_utc(name: str | None) -> ZoneInfo:
-    """Return a zone by its IANA name; UTC for one that is missing or unknown here (a server may know newer ones)."""
+    """Return a zone by its IANA name; UTC if it is missing or not known here: Calendly may know newer ones."""
     return ZoneInfo(name) if name in zone_names() else ZoneInfo("UTC")

@@ -1,7 +1,7 @@
-"""A person decides: a flow run shows what it proposes, ends, and starts again with the answer.
+"""A person decides: a flow run shows its proposals, ends, and starts again with the answer.
 
-Prefect keeps what a run remembers, the form and the answer with the flow run, so the process that goes on may be
-another one, on another machine.
+Prefect keeps what the run remembers, the form and the answer with the flow run, so another process, on another machine,
+can go on with it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from pydantic import Field, create_model
 
 from prefect_calendly.scheduled_events import LONGEST_REASON
 
-# A longer list is not read by anybody.
+# Nobody reads a longer list.
 MOST_PROPOSALS: Final = 100
 LONGEST_WAIT_HOURS: Final = 720
 
 
 class Proposal(NamedTuple):
-    """One thing that a person may keep from being done."""
+    """One thing that a person can approve or leave alone."""
 
     id: str
     label: str
-    """In words."""
+    """What the form shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +40,37 @@ class Answer:
     """What a person has decided."""
 
     approved: frozenset[str]
-    """Of the proposals, by id."""
+    """Ids of the proposals that are approved."""
     rejected: bool
-    """Whether none was approved, whatever was to be left alone."""
+    """Whether the person has rejected all proposals at once."""
     reason: str
     by: str
+    """The name that they have entered."""
     at: datetime
 
     def __str__(self) -> str:
         return f"{self.by}, {self.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-async def check_can_wait() -> None:
-    """Make sure that this run can end and start again, before it does anything.
+async def check_can_wait(instead: str) -> None:
+    """Check that this run can end and start again, before it does anything.
+
+    Args:
+        instead: What the user can do if it cannot, such as `start the deployment cancel-with-approval`.
 
     Raises:
-        ValueError: It was not started from a deployment, is part of another flow run, or would be canceled when it
-            starts again while another run of its deployment is under way.
+        ValueError: The run was not started from a deployment, is part of another flow run, or would be canceled when
+            it starts again while another run of its deployment is under way.
     """
     if runtime.deployment.id is None or runtime.flow_run.parent_flow_run_id is not None:
-        raise ValueError(
-            "require_approval: only a run of a deployment can wait for a person, and no subflow can; start the "
-            "deployment cancel-blocked-domains-with-approval, or leave require_approval off"
-        )
+        raise ValueError(f"only a run of a deployment can wait for a person, and no subflow can; {instead}")
     async with get_client() as client:
         deployment = await client.read_deployment(UUID(runtime.deployment.id))
     options = deployment.concurrency_options
     if options is not None and options.collision_strategy == ConcurrencyLimitStrategy.CANCEL_NEW:
         raise ValueError(
-            "require_approval: this deployment cancels a run that starts while another is under way, and so would "
-            "lose what a person has approved; start the deployment cancel-blocked-domains-with-approval"
+            "this deployment cancels a run that starts while another is under way (collision_strategy: CANCEL_NEW), "
+            f"and so would lose what a person has approved; {instead}"
         )
 
 
@@ -77,7 +78,7 @@ async def remember(key: str, text: str) -> None:
     """Keep a text with this flow run, for the process that goes on with it.
 
     Args:
-        key: Letters, digits and dashes; each is written once.
+        key: Letters, digits and dashes; it cannot be used twice.
         text: What to keep. It stays in Prefect's database as long as the run.
     """
     async with get_client() as client:
@@ -85,7 +86,7 @@ async def remember(key: str, text: str) -> None:
 
 
 async def forget(*keys: str) -> None:
-    """Drop what this flow run remembers, in this order; what it does not is fine."""
+    """Drop what this flow run remembers under these keys, in this order; unknown keys are ignored."""
     async with get_client() as client:
         for key in keys:
             try:
@@ -96,11 +97,11 @@ async def forget(*keys: str) -> None:
 
 
 async def recall(key: str, flow_run_id: UUID | None = None) -> str | None:
-    """Return what a flow run was told to remember; None if nothing.
+    """Return the text that a flow run remembers; None if there is none.
 
     Args:
         key: As in `remember`.
-        flow_run_id: Another flow run than this one.
+        flow_run_id: The flow run; this one by default.
     """
     async with get_client() as client:
         try:
@@ -112,41 +113,45 @@ async def recall(key: str, flow_run_id: UUID | None = None) -> str | None:
 
 
 async def is_answered(key: str) -> bool:
-    """Say whether a person has decided; `key` as in `ask`."""
+    """Say whether a person has decided.
+
+    Args:
+        key: As in `ask`.
+    """
     return await recall(_keys(key)["response"]) is not None
 
 
 async def ask(key: str, proposals: Sequence[Proposal], introduction: str, reason: str, until: datetime) -> Answer:
-    """Return what a person decides; the first time, end this run until somebody does.
+    """Return what a person decides; end this run until somebody has.
 
     Args:
-        key: Letters, digits and dashes; another one for each plan.
-        proposals: What to decide about, in the order in which it is shown; the same ones each time.
+        key: Letters, digits and dashes; a new one for each question.
+        proposals: What to decide about, in the order of the form; the same ones when the run goes on.
         introduction: Markdown above the form.
-        reason: Text that the form offers to be changed.
+        reason: Text that the form suggests, and that the person can change.
         until: How long to wait (aware). After that Prefect ends the run as failed.
 
     Returns:
         The answer.
 
     Raises:
-        ValueError: The answer names what was not asked about.
+        ValueError: The answer contains proposals that were not in the form.
     """
     form = _form(proposals, reason).with_initial_data(description=introduction)
     seconds = max(1, math.ceil((until - datetime.now(UTC)).total_seconds()))
     keys = _keys(key)
-    # Prefect forgets that it has asked when a run has crashed since; not what was answered, nor the form.
+    # If the run has crashed since, Prefect has forgotten that it has asked, but not the form and the answer.
     if await is_answered(key):
         answer: Any = await form.aload(keys)
     else:
         await forget(keys["schema"], keys["description"])
         answer = await asuspend_flow_run(wait_for_input=form, timeout=seconds, key=key)
     rejected = answer.decision == "reject"
-    # By number: another release, or another machine's time zones, may word the labels otherwise meanwhile.
+    # By number: another release, or other time zones on this machine, may have changed the labels.
     numbers = {str(number): proposal.id for number, proposal in enumerate(proposals, 1)}
     left = [label.partition(".")[0] for label in answer.leave]
     if not numbers.keys() >= set(left):
-        raise ValueError("the answer leaves alone what was not asked about, so nothing was done; start a new run")
+        raise ValueError("the answer contains proposals that were not in the form: nothing was done; start a new run")
     return Answer(
         approved=frozenset() if rejected else frozenset(numbers.values()) - {numbers[number] for number in left},
         rejected=rejected,
@@ -161,7 +166,7 @@ def _keys(key: str) -> Keyset:
 
 
 def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
-    """Make the form. All limits are in its schema: what only pydantic knows would fail after the run has gone on."""
+    """Return the form. All limits are in its schema, which is all that Prefect checks before the run goes on."""
 
     def placed(position: int, **extra: Any) -> dict[str, Any]:
         return {"position": position, **extra}
@@ -171,7 +176,7 @@ def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
         "decision": (
             Literal["approve", "reject"],
             Field(
-                description="approve: do it, but for what is left alone below. reject: do nothing at all.",
+                description="approve: do everything but what you leave alone below. reject: do nothing.",
                 json_schema_extra=placed(0),
             ),
         ),
@@ -180,7 +185,7 @@ def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
             Field(
                 default=[],
                 title="Leave alone",
-                description="Choose those that are not to be done.",
+                description="Choose what not to do.",
                 json_schema_extra=placed(1, uniqueItems=True),
             ),
         ),
@@ -199,7 +204,7 @@ def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
                 min_length=1,
                 max_length=100,
                 title="Your name",
-                description="For the audit table: Prefect does not tell who has pressed the button.",
+                description="For the audit table: Prefect does not record who has pressed the button.",
                 json_schema_extra=placed(3, pattern=r"(?#enter your name)\S"),
             ),
         ),
@@ -208,7 +213,7 @@ def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
 
 
 async def _answered_at() -> datetime:
-    """Return when the run was resumed, as far as Prefect tells; it does not tell by whom."""
+    """Return when the run was resumed; Prefect does not record by whom."""
     async with get_client() as client:
         states = await client.read_flow_run_states(UUID(runtime.flow_run.id))
     resumed = [state.timestamp for state in states if state.name == "Resuming"]

@@ -1,4 +1,4 @@
-"""The logger of whatever run we are in."""
+"""The logger of the current run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Markdown for artifacts: text that strangers have chosen is made safe, and every page fits a phone."""
+"""Markdown for artifacts: text from outside is escaped, and pages fit a phone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from prefect_calendly.client.errors import CalendlyError, printable
 
 
 def escape_cell(value: Any) -> str:
-    """Make a value safe inside a markdown table: no markup, no line break, no cell border of its own."""
+    """Return a value as text for a cell of a markdown table: no markup, no line break, no cell border of its own."""
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", printable(str(value)))
 
 
 def markdown_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a markdown table; its cells are made safe."""
+    """Return a markdown table; the cells of its rows are escaped."""
     lines = [list(header)]
     body = [[escape_cell(value) for value in row] for row in rows]
     lines.append(["---"] * len(lines[0]))
@@ -24,26 +24,26 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def soft_wrap(markdown: str, letters: int) -> str:
-    """Let long words of markdown break, and leave addresses in it without a link.
+    """Let long words break, and keep addresses from becoming links.
 
-    Prefect's page, and a column in it, is never narrower than its longest word; and it makes links of whatever looks
-    like an address, which nobody should click in a name that a stranger has chosen.
+    In Prefect's UI a column is as wide as its longest word. And it turns whatever looks like an address into a link,
+    which nobody should click in a name that a stranger has chosen.
 
     Args:
-        markdown: Text without links, pictures and code.
-        letters: After how many letters a word may break.
+        markdown: Text without links, images and code.
+        letters: After how many characters a word may break.
     """
     cut = re.sub(rf"((?:\\.|[^\s\\-]){{{letters}}})(?=[^\s-])", "\\1\u200b", markdown)
     return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", "\u200b", cut, flags=re.IGNORECASE)
 
 
 def cost(meter: RequestMeter, seconds: float, requests: int | None = None) -> list[str]:
-    """Return what a run has cost, in lines for its artifact.
+    """Return what a run has cost, as lines for its artifact.
 
     Args:
-        meter: Counts its requests.
+        meter: Has counted its requests.
         seconds: How long it took.
-        requests: How many requests it took in all, where the meter counts only a part of them.
+        requests: How many requests it took, if the meter has counted only some of them.
     """
     lines = [
         f"{pluralize(meter.requests if requests is None else requests, 'request')}, {meter.repeats} of them repeats",
@@ -51,17 +51,17 @@ def cost(meter: RequestMeter, seconds: float, requests: int | None = None) -> li
     ]
     if meter.least_left is not None:
         of = "requests" if meter.limit is None else f"{pluralize(meter.limit, 'request')} a minute"
-        lines.append(f"at the least, {meter.least_left} of Calendly's {of} were left")
+        lines.append(f"at least {meter.least_left} of Calendly's {of} were left")
     return lines
 
 
 def short_error(error: CalendlyError) -> str:
-    """Return an error of Calendly in one short line."""
+    """Return a Calendly error in one short line."""
     return f"{type(error).__name__}: {error.message}"[:200]
 
 
 def pluralize(number: int, what: str) -> str:
-    """Return a number of things in words.
+    """Return a number with its noun.
 
     Example:
         >>> pluralize(1, "event"), pluralize(2, "event")
@@ -71,7 +71,7 @@ def pluralize(number: int, what: str) -> str:
 
 
 def sections(title: str, parts: Mapping[str, Iterable[str]]) -> str:
-    """Return a page of lists, without those that are empty."""
+    """Return a markdown page with a list under each heading; empty lists are left out."""
     lines = [f"# {title}"]
     for heading, items in parts.items():
         shown = [f"- {item}" for item in items]

@@ -1,4 +1,4 @@
-"""Messages through saved Prefect notification blocks: short, with a link, and never the reason that a flow fails."""
+"""Messages through saved Prefect notification blocks: short, with a link, and never the reason why a flow fails."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ from prefect_calendly.runs.markdown import escape_cell
 from prefect_calendly.runs.quiet_logs import urls_unlogged
 
 FAILED_KEY: Final = "failed-notification"
-_LONGEST_SECONDS: Final = 30
 
 
 def run_page(flow_run_id: UUID | None = None) -> str | None:
-    """Return the address of a flow run's page in the Prefect UI, this one's by default; None where no UI is known."""
+    """Return the URL of a flow run's page in the Prefect UI; None if the UI is not known.
+
+    Args:
+        flow_run_id: The flow run; this one by default.
+    """
     ui, flow_run = PREFECT_UI_URL.value(), flow_run_id or runtime.flow_run.id
     if not ui or not flow_run:
         return None
-    # Prefect's own `url_for` leads to the old pages of a server's two UIs; Prefect Cloud has one.
+    # A server has two UIs, and Prefect's own `url_for` leads to the older one; Prefect Cloud has one.
     pages = "" if ui.startswith(PREFECT_CLOUD_UI_URL.value()) else "/v2"
     return f"{ui.rstrip('/')}{pages}/runs/flow-run/{flow_run}"
 
 
 async def check_notifier(reference: str | None) -> None:
-    """Make sure that a notification block is there, before a flow does anything.
+    """Check that a notification block exists, before a flow does anything.
 
     Args:
-        reference: Type and name of the block, such as `slack-webhook/ops`; None is fine.
+        reference: Type and name of the block, such as `slack-webhook/ops`; None passes.
 
     Raises:
-        ValueError: There is no such block, or it is not for notifications.
+        ValueError: There is no such block, or it is not a notification block.
     """
     if reference is not None:
         await _notifier(reference)
@@ -51,25 +54,33 @@ async def _notifier(reference: str) -> NotificationBlock:
         block: Any = await Block.aload(reference)
     except ValueError:
         raise ValueError(
-            f"notify: there is no saved block {reference!r}; make one in the UI (Blocks → +), or leave it empty"
+            f"notify: there is no saved block {reference!r}; create it in the UI (Blocks → +), or leave the field empty"
         ) from None
     except UnknownBlockType:
         raise ValueError(
-            f"notify: the type of {reference!r} is not known here; install the package it comes from"
+            f"notify: the block type of {reference!r} is not known here; install the package that it comes from"
         ) from None
     if not isinstance(block, NotificationBlock):
-        raise ValueError(f"notify: the block {reference!r} is not for notifications; a slack-webhook, for example, is")
+        raise ValueError(f"notify: the block {reference!r} is not for notifications, as a slack-webhook is")
     return block
 
 
-async def notify(reference: str | None, subject: str, body: str, flow_run_id: UUID | None = None) -> str | None:
+async def notify(
+    reference: str | None,
+    subject: str,
+    body: str,
+    flow_run_id: UUID | None = None,
+    *,
+    timeout_seconds: float = 30,
+) -> str | None:
     """Send one message through a saved Prefect notification block; a failure is logged, never raised.
 
     Args:
         reference: Type and name of the block, such as `slack-webhook/ops`; None sends nothing.
         subject: One line.
-        body: The message; a link to the run is added.
-        flow_run_id: The run that it is about; this one by default.
+        body: The message; a link to the flow run is added.
+        flow_run_id: The flow run that it is about; this one by default.
+        timeout_seconds: When to give up.
 
     Returns:
         What went wrong; None if nothing did.
@@ -79,33 +90,39 @@ async def notify(reference: str | None, subject: str, body: str, flow_run_id: UU
     page = run_page(flow_run_id)
     try:
         block: Any = await _notifier(reference)
-        async with asyncio.timeout(_LONGEST_SECONDS):
+        async with asyncio.timeout(timeout_seconds):
             with block.raise_on_failure(), urls_unlogged():  # a webhook's URL is a secret
                 sent = getattr(block, "anotify", None)  # newer blocks have both; `notify` alone is async
                 await (sent or block.notify)(f"{body}\n{page}" if page else body, subject)
-    except Exception as error:  # whatever a notifier does, the work itself is done
-        # Not the error's own text: libraries like to quote the URL.
+    except Exception as error:  # whatever a notifier raises, the work itself is done
+        # Without the error's own text, which may quote the URL.
         problem = f"The notification through {reference} failed ({type(error).__name__})."
         run_logger().warning("%s The flow itself goes on.", problem)
         with contextlib.suppress(Exception):
-            said = f"> **{escape_cell(subject)}**\n>\n> {escape_cell(body)}\n"
-            text = f"# Notification failed\n\n{escape_cell(problem)} This was to be said:\n\n{said}"
+            message = f"> **{escape_cell(subject)}**\n>\n> {escape_cell(body)}\n"
+            text = f"# Notification failed\n\n{escape_cell(problem)} The message was:\n\n{message}"
             await acreate_markdown_artifact(text, key=FAILED_KEY, description=problem)
         return problem
     return None
 
 
 @contextlib.asynccontextmanager
-async def notify_on_failure(reference: str | None, subject: str, said: str = "") -> AsyncIterator[None]:
-    """Send a message if the block fails; the error goes on.
+async def notify_on_failure(reference: str | None, subject: str, text: str = "") -> AsyncIterator[None]:
+    """Send a message if the code inside the block raises an error; the error is raised on.
 
     Args:
         reference: Type and name of the notification block; None sends nothing.
         subject: One line.
-        said: What to say before the error.
+        text: What the message says before the error.
+
+    Example:
+        ```python
+        async with notify_on_failure("slack-webhook/ops", "The export failed"):
+            await export()
+        ```
     """
     try:
         yield
     except Exception as error:
-        await notify(reference, subject, mask(f"{said} {type(error).__name__}: {error}".strip()))
+        await notify(reference, subject, mask(f"{text} {type(error).__name__}: {error}".strip()))
         raise

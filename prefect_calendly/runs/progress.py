@@ -17,20 +17,29 @@ from prefect_calendly.client import RequestMeter
 from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import pluralize
 
-# A run that is over sooner shows no percentage.
-_PATIENCE_SECONDS: Final = 2.0
-_BETWEEN_UPDATES_SECONDS: Final = 2.0
-_BETWEEN_LINES_SECONDS: Final = 10.0
-# How long a run waits for its last percentage to be shown.
-_LAST_SECONDS: Final = 5.0
+
+@dataclass(frozen=True)
+class Timing:
+    """When progress is shown; all in seconds."""
+
+    first_after: float = 2.0
+    """Work that is over sooner shows nothing."""
+    between_updates: float = 2.0
+    between_log_lines: float = 10.0
+    at_end: float = 5.0
+    """How long a run waits at most until its last percentage is shown."""
+
+
+DEFAULT_TIMING: Final = Timing()
 
 
 @dataclass
 class Steps:
-    """How much there is to do, counted in requests: what takes the time, and is counted anyway."""
+    """How much work there is, counted in requests: they take the time, and are counted anyway."""
 
     meter: RequestMeter
     total: int = 0
+    """Requests that the work takes, as far as is known; 0: not known."""
     is_over: bool = False
     _before: int = field(init=False)
 
@@ -43,12 +52,12 @@ class Steps:
 
     @property
     def done(self) -> int:
-        """How many requests were sent; repeats do not count."""
+        """Requests that were sent, without repeats."""
         return self._sent - self._before
 
     @property
     def percent(self) -> int:
-        """How much is done, in per cent; 100 only when it is over, for the total is an estimate."""
+        """How much is done, in percent; 100 only at the end, because the total is an estimate."""
         if self.is_over:
             return 100
         return min(99, 100 * self.done // self.total) if self.total else 0
@@ -63,22 +72,25 @@ class Steps:
         return f"{self.percent} %, {self.done} of about {pluralize(self.total, 'request')}"
 
     def expect(self, more: int) -> None:
-        """Set the total to what is done and this many more."""
+        """Correct the total: this many requests are still to come."""
         self.total = self.done + more
 
 
 @contextlib.asynccontextmanager
-async def progress(key: str, what: str, meter: RequestMeter, total: int = 0) -> AsyncIterator[Steps]:
-    """Show how far the work inside the block is, if it lasts.
+async def progress(
+    key: str, what: str, meter: RequestMeter, total: int = 0, *, timing: Timing = DEFAULT_TIMING
+) -> AsyncIterator[Steps]:
+    """Show how far the work inside the block is, if it takes more than a moment.
 
     Args:
         key: Key of the progress artifact.
         what: What is being done, such as `Reading the invitees of 4,000 events`.
         meter: Counts the requests of the work.
-        total: How many requests it takes; may be set later, on what this yields.
+        total: How many requests it takes; can be corrected later, on what this yields.
+        timing: When progress is shown.
 
     Returns:
-        The steps, of which the total can be corrected as more is known.
+        The steps of the work.
 
     Example:
         ```python
@@ -89,30 +101,30 @@ async def progress(key: str, what: str, meter: RequestMeter, total: int = 0) -> 
         ```
     """
     steps, end = Steps(meter, total), asyncio.Event()
-    showing = asyncio.create_task(_show(key, what, steps, end))
+    showing = asyncio.create_task(_show(key, what, steps, end, timing))
     try:
         yield steps
         steps.is_over = True
     finally:
         end.set()
-        # Not canceled at once: an artifact that is just being made would be left at its first percentage.
-        await asyncio.wait([showing], timeout=_LAST_SECONDS)
+        # Not canceled at once: an artifact that is being created would stay at its first percentage.
+        await asyncio.wait([showing], timeout=timing.at_end)
         showing.cancel()
 
 
-async def _show(key: str, what: str, steps: Steps, end: asyncio.Event) -> None:
+async def _show(key: str, what: str, steps: Steps, end: asyncio.Event, timing: Timing) -> None:
     artifact: UUID | None = None
-    began, said = time.monotonic(), -math.inf
-    pause = _PATIENCE_SECONDS
+    began, logged = time.monotonic(), -math.inf
+    pause = timing.first_after
     while not await _comes_within(pause, end):
-        pause = _BETWEEN_UPDATES_SECONDS
-        # What is shown is worth less than what is done: a failure here is no failure of the run.
+        pause = timing.between_updates
+        # Failing to show progress must not fail the work.
         with contextlib.suppress(Exception):
             now = time.monotonic()
-            if now - said >= _BETWEEN_LINES_SECONDS:
-                said = now
+            if now - logged >= timing.between_log_lines:
+                logged = now
                 run_logger().info("%s: %s, %.0f s", what, steps.in_words, now - began)
-            # In the description too: the list of a run's artifacts shows nothing else.
+            # The list of a run's artifacts shows the description only.
             description = f"{what}: {steps.in_words}"
             if artifact is None:
                 artifact = await acreate_progress_artifact(steps.percent, key=key, description=description)

@@ -1,4 +1,7 @@
-"""What the loggers of Prefect, httpx and others must not print: secrets in parameters and URLs, and false alarms."""
+"""What loggers must not print while a flow runs: secrets in parameters and URLs, and false alarms.
+
+All logging filters for runs are here. The client, which knows no Prefect, removes the query from what httpx logs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Iterator
 
 
 class _WithoutParameters(logging.Filter):
-    """Prefect logs all parameters of a flow if one of them is invalid."""
+    """If a parameter of a flow is invalid, Prefect logs all of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,13 +21,14 @@ class _WithoutParameters(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         for name in self.flows:
-            if message.startswith(said := f"Parameter validation failed for flow {name!r}"):
-                record.msg, record.args = f"{said}; the error says which parameter", ()
+            start = f"Parameter validation failed for flow {name!r}"
+            if message.startswith(start):
+                record.msg, record.args = f"{start}; the error says which parameter", ()
         return True
 
 
 class _WithoutUrls(logging.Filter):
-    """httpx logs every URL at INFO, urllib3 and apprise at DEBUG: some are secrets."""
+    """httpx logs every URL at INFO, urllib3 and apprise at DEBUG. That of a Slack webhook, for example, is a secret."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +66,7 @@ def hide_parameters(flow_name: str) -> None:
 
 @contextlib.contextmanager
 def urls_unlogged() -> Iterator[None]:
-    """Keep HTTP clients from logging URLs while the block lasts: in other threads too, where apprise sends."""
+    """Keep HTTP clients from logging URLs inside the block, in other threads too: apprise sends in a thread."""
     with _without_urls.lock:
         _without_urls.users += 1
     try:

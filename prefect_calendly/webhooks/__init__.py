@@ -3,17 +3,15 @@
 `python -m prefect_calendly.webhooks` runs the receiver.
 """
 
-from prefect_calendly.events.events import CalendlyEvent, events_of_delivery, events_of_invitee
 from prefect_calendly.webhooks.deliveries import Delivery, DeliveryError, parse_delivery
+from prefect_calendly.webhooks.delivery_events import events_of_delivery
 from prefect_calendly.webhooks.signature import SignatureError, sign, verify
 
 __all__ = [
-    "CalendlyEvent",
     "Delivery",
     "DeliveryError",
     "SignatureError",
     "events_of_delivery",
-    "events_of_invitee",
     "parse_delivery",
     "sign",
     "verify",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 from uuid import UUID
 
-from prefect_calendly.events.events import CalendlyEvent
+from prefect_calendly.events.event import CalendlyEvent
 from prefect_calendly.webhooks.connection import PrefectConnection
 from prefect_calendly.webhooks.errors import (
     BusyError,

@@ -26,9 +26,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prefect_calendly.client.identifiers import uri_of
-from prefect_calendly.events.events import PREFIX, CalendlyEvent, Payload, events_of_delivery
+from prefect_calendly.events.event import PREFIX, CalendlyEvent, Payload
 from prefect_calendly.webhooks.connection import PrefectConnection
 from prefect_calendly.webhooks.deliveries import PING, Delivery, DeliveryError, parse_delivery
+from prefect_calendly.webhooks.delivery_events import events_of_delivery
 from prefect_calendly.webhooks.errors import BusyError, NoKeyError, NotTakenError
 from prefect_calendly.webhooks.handover import Confirmer, Handover
 from prefect_calendly.webhooks.keys import SigningKeys

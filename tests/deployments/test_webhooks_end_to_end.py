@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments import automations
 from deployments.files import EVENT_AUTOMATIONS
-from tests.flows.conftest import Receiver
+from tests.notifiers import Receiver
 from tests.support import Stack, until
 
 pytestmark = pytest.mark.stack

@@ -77,7 +77,7 @@ def test_the_page_says_when_the_clocks_change_and_leaves_late_days_to_the_table(
     assert "| Ada | Sat 28 Mar 13:00 | 20 |" in shown
     assert "This is the first digest, so there is nothing to compare it with." in shown
     cost = "3 requests, 1 of them repeats; 4.0 s, 0.2 s of it waiting for limits"
-    assert f"Cost: {cost}; at the least, 497 of Calendly's 500 requests a minute were left." in shown
+    assert f"Cost: {cost}; at least 497 of Calendly's 500 requests a minute were left." in shown
     assert "Of today" not in shown
     assert "## Hosts without open slots\n\nNone.\n" in shown
 

@@ -26,8 +26,9 @@ from prefect_calendly.runs.human_input import MOST_PROPOSALS
 from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
-from tests.flows.conftest import Receiver, World, artifact, uuid_of
-from tests.support import no_request
+from tests.notifiers import Receiver
+from tests.support import artifact, no_request
+from tests.world import World, uuid_of
 
 CANCELLATION = "/scheduled_events/{uuid}/cancellation"
 DOMAIN = "approval.example"

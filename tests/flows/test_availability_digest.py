@@ -19,8 +19,8 @@ from prefect_calendly.scheduled_events import cancel_scheduled_event_via
 from tests.conftest import credentials_for
 from tests.digest.calendar import ALICE, soon, uuid_of
 from tests.digest.examples import API
-from tests.flows.conftest import Receiver
 from tests.inline import Inline
+from tests.notifiers import Receiver
 
 
 def key_of(request: DigestRequest) -> str:
@@ -140,13 +140,13 @@ async def test_a_bad_request_is_refused_before_anything_is_asked(
 
 
 async def test_a_notification_that_fails_is_logged_and_does_not_fail_the_digest(
-    credentials: CalendlyCredentials, inline: Inline, inline_receiver: Receiver, run_logs: list[str]
+    credentials: CalendlyCredentials, inline: Inline, receiver: Receiver, run_logs: list[str]
 ) -> None:
-    inline_receiver.status = 500
-    request = DigestRequest(first_day=soon(), days=3, notify=inline_receiver.block)
+    receiver.status = 500
+    request = DigestRequest(first_day=soon(), days=3, notify=receiver.block)
     report = await availability_digest(credentials, request)
     assert not report.notified
-    assert len(inline_receiver.messages) == 1
+    assert len(receiver.messages) == 1
     assert report.open_slots > 0
     assert inline.artifact(report.markdown_artifact)
     assert inline.artifact(report.table_artifact)
@@ -155,15 +155,15 @@ async def test_a_notification_that_fails_is_logged_and_does_not_fail_the_digest(
     failed = inline.artifact(FAILED_KEY)
     assert "The notification through custom-webhook/ops failed (HTTPStatusError)." in failed.replace("\\", "")
     assert "1 host, 3 days" in failed
-    for secret in (inline_receiver.url, inline_receiver.secret):
+    for secret in (receiver.url, receiver.secret):
         assert secret not in f"{run_logs} {failed}"
 
 
 async def test_a_notification_service_that_is_gone_does_not_fail_the_digest(
-    credentials: CalendlyCredentials, inline: Inline, inline_receiver: Receiver, run_logs: list[str]
+    credentials: CalendlyCredentials, inline: Inline, receiver: Receiver, run_logs: list[str]
 ) -> None:
-    inline_receiver.stop()
-    request = DigestRequest(first_day=soon(), days=3, notify=inline_receiver.block)
+    receiver.stop()
+    request = DigestRequest(first_day=soon(), days=3, notify=receiver.block)
     report = await availability_digest(credentials, request)
     assert not report.notified
     assert report.open_slots > 0
@@ -179,12 +179,12 @@ async def test_a_notification_service_that_is_gone_does_not_fail_the_digest(
 )
 @pytest.mark.usefixtures("impatient")
 async def test_a_digest_that_fails_sends_exactly_one_message(
-    sandbox: Sandbox, credentials: CalendlyCredentials, inline_receiver: Receiver, route: str, error: type[Exception]
+    sandbox: Sandbox, credentials: CalendlyCredentials, receiver: Receiver, route: str, error: type[Exception]
 ) -> None:
     sandbox.fault("not_found", route=route, times=None)
     with pytest.raises(error):
-        await availability_digest(credentials, DigestRequest(first_day=soon(), notify=inline_receiver.block))
-    [message] = inline_receiver.messages
+        await availability_digest(credentials, DigestRequest(first_day=soon(), notify=receiver.block))
+    [message] = receiver.messages
     assert message["subject"] == "Availability digest failed"
     assert "NotFoundError" in message["body"]
     assert sandbox.api_key not in message["body"]

@@ -17,7 +17,8 @@ from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.sandbox import Sandbox
 from tests.conftest import credentials_for
 from tests.digest.calendar import ALICE, soon
-from tests.flows.conftest import Receiver, artifact
+from tests.notifiers import Receiver
+from tests.support import artifact
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -46,8 +46,9 @@ from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent, list_scheduled_events_via
 from prefect_calendly.tasks import client_task
 from tests.conftest import credentials_for
-from tests.flows.conftest import ALICE, ORGANIZATION, RECORDER, Receiver, World, artifact, uuid_of
-from tests.support import no_request
+from tests.notifiers import RECORDER, Receiver
+from tests.support import artifact, no_request
+from tests.world import ALICE, ORGANIZATION, World, uuid_of
 
 API = "https://api.calendly.com"
 CONNECTION = "21fd90f9-5935-43cd-b6c8-bde9d915ca80"

@@ -41,7 +41,8 @@ from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 from tests.conftest import credentials_for
-from tests.flows.conftest import RECORDER, Receiver, form_errors
+from tests.notifiers import RECORDER, Receiver
+from tests.support import form_errors
 
 API = "https://api.calendly.com"
 USER, ORGANIZATION = f"{API}/users/AAAAAAAAAAAAAAAA", f"{API}/organizations/BBBBBBBBBBBBBBBB"

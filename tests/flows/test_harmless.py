@@ -26,7 +26,8 @@ from prefect_calendly import CalendlyCredentials
 from prefect_calendly.invitees import acreate_invitee
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent, aget_scheduled_event
-from tests.flows.conftest import artifact, uuid_of
+from tests.support import artifact
+from tests.world import uuid_of
 
 API = "https://api.calendly.com"
 START = datetime(2026, 3, 2, 12, tzinfo=UTC)

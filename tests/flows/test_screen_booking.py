@@ -13,7 +13,9 @@ from flows.cancel_blocked_domains import CancellationsFailedError, CancelPolicy,
 from flows.screen_booking import DECISIONS_KEY, SUMMARY_KEY, ScreenReport, screen_booking
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
-from tests.flows.conftest import RECORDER, artifact, uuid_of
+from tests.notifiers import RECORDER
+from tests.support import artifact
+from tests.world import uuid_of
 
 CANCELED = "scheduled_event_cancellation"
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -27,8 +27,9 @@ from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 from prefect_calendly.webhooks.signature import verify
-from tests.flows.conftest import artifact, uuid_of
 from tests.flows.test_ensure_webhook_subscription import hook
+from tests.support import artifact
+from tests.world import uuid_of
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 

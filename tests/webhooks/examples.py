@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from prefect_calendly.invitees import Invitee
+from prefect_calendly.scheduled_events import ScheduledEvent
+
 API = "https://api.calendly.com"
 OLD = f"{API}/scheduled_events/OLDEVENT/invitees/OLDINVITEE"
 NEW = f"{API}/scheduled_events/NEWEVENT/invitees/NEWINVITEE"
@@ -77,6 +80,12 @@ def invitee(uri: str = NEW, **changes: Any) -> dict[str, Any]:
         "scheduled_event": scheduled,
         **changes,
     }
+
+
+def as_listed(invitee: dict[str, Any]) -> tuple[Invitee, ScheduledEvent]:
+    """The same invitee and their event, as the API returns them: one after the other."""
+    person = {name: value for name, value in invitee.items() if name != "scheduled_event"}
+    return Invitee.model_validate(person), ScheduledEvent.model_validate(invitee["scheduled_event"])
 
 
 def canceled(uri: str = NEW, **changes: Any) -> dict[str, Any]:

@@ -20,10 +20,10 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
-from prefect_calendly.events.events import events_of_delivery
 from prefect_calendly.webhooks import handover as module
 from prefect_calendly.webhooks import store as store_module
 from prefect_calendly.webhooks.deliveries import parse_delivery
+from prefect_calendly.webhooks.delivery_events import events_of_delivery
 from tests.support import until
 from tests.webhooks.examples import API, NEW, OLD, booking, canceled, delivered, invitee
 from tests.webhooks.running import FakePrefect, Receiver, process, running, settings

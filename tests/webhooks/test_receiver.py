@@ -20,9 +20,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from prefect_calendly.events.events import events_of_delivery
 from prefect_calendly.webhooks import receiver as module
 from prefect_calendly.webhooks.deliveries import PING, parse_delivery
+from prefect_calendly.webhooks.delivery_events import events_of_delivery
 from prefect_calendly.webhooks.receiver import ReceiverSettings, create_app
 from prefect_calendly.webhooks.signature import HEADER
 from tests.support import until

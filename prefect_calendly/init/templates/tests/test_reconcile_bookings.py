@@ -3,12 +3,13 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from flows.reconcile_bookings import BookingsToReconcile, reconcile_bookings
+from flows.reconcile_bookings import reconcile_bookings
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.bookings.reconciliation import BookingsToReconcile
 from prefect_calendly.sandbox import Sandbox
 
 
-def test_a_booking_that_no_webhook_delivered_is_found_and_told(
+def test_a_booking_that_no_webhook_delivered_is_found_and_emitted(
     credentials: CalendlyCredentials, calendly_sandbox: Sandbox
 ) -> None:
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
