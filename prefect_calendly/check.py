@@ -302,8 +302,8 @@ def _flow_check(name: str, needs: _Needs, failed: dict[_Probe, CalendlyError], a
         organization_scope=not for_user and not for_organization,
         lacks=for_user + for_organization,
     )
-    if needs.webhooks and not check.lacks and account.webhooks is None:
-        check.user_scope = check.organization_scope = None
+    if needs.webhooks and not for_user and account.webhooks is None:
+        check.user_scope, check.organization_scope = None, None if not for_organization else False
         check.lacks.append(
             "may not be able to subscribe to webhooks: "
             + ("Calendly refuses some accounts on its free plan" if account.plan else "the plan could not be read")

@@ -151,8 +151,8 @@ def lacks(account: AccountCheck, flow: str) -> list[str]:
 
 
 async def test_a_user_without_a_role_can_run_flows_for_themselves_only(sandbox: Sandbox) -> None:
-    alice = sandbox.add_user("Uma User", email="uma@example.com", role="user")
-    sandbox.set_connection(CONNECTION, user=alice["uri"])
+    user = sandbox.add_user("Uma User", email="uma@example.com", role="user")
+    sandbox.set_connection(CONNECTION, user=user["uri"])
     account = await acheck_account(credentials_for(sandbox))
     assert account.ok
     assert not account.complete
@@ -170,6 +170,16 @@ async def test_on_the_free_plan_it_does_not_promise_webhooks(sandbox: Sandbox) -
     (flow,) = [flow for flow in account.flows if flow.lacks]
     assert (flow.flow, flow.user_scope, flow.organization_scope) == ("ensure_webhook_subscription", None, None)
     assert "use poll_bookings instead" in flow.lacks[0]
+
+
+async def test_a_user_without_a_role_is_promised_no_webhooks_on_the_free_plan_either(sandbox: Sandbox) -> None:
+    sandbox.reset(plan="free")
+    user = sandbox.add_user("Uma User", email="uma@example.com", role="user")
+    sandbox.set_connection(CONNECTION, user=user["uri"])
+    account = await acheck_account(credentials_for(sandbox), ["ensure_webhook_subscription"])
+    (flow,) = account.flows
+    assert (flow.user_scope, flow.organization_scope) == (None, False)
+    assert len(flow.lacks) == 3
 
 
 async def test_a_plan_that_refuses_webhooks_is_told(credentials: CalendlyCredentials, sandbox: Sandbox) -> None:
