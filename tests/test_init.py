@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_calendly.about import __version__
 from prefect_calendly.flows import DEPLOYMENTS, FOLDER
 from prefect_calendly.init.deployments import available_flows
-from prefect_calendly.init.project import FilesExistError, project_files, write_project
+from prefect_calendly.init.project import FilesExistError, project_files, requirement, write_project
 
 FOLDER_OF_PROJECT = Path("/home/somebody/our calendly")
 ALONG = {"cancel_blocked_domains": {"record_expired_approval"}}
@@ -75,6 +76,23 @@ def test_every_version_is_pinned_and_no_placeholder_is_left() -> None:
         assert not re.search(r"@[A-Z]+@", text), path
     assert files["README.md"].startswith("# our calendly\n")
     assert "prefect deployment run 'cancel-blocked-domains/cancel-blocked-domains-dry-run'" in files["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("direct_url", "line"),
+    [
+        (None, f"prefect-calendly=={__version__}"),
+        ('{"url": "file:///src", "dir_info": {"editable": true}}', f"prefect-calendly=={__version__}"),
+        ('{"url": "file:///tmp/a.whl", "archive_info": {}}', f"prefect-calendly=={__version__}"),
+        ('{"url": "https://x.example/a.whl", "archive_info": {}}', "prefect-calendly @ https://x.example/a.whl"),
+        (
+            '{"url": "https://x.example/r.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}',
+            "prefect-calendly @ git+https://x.example/r.git@c0ffee",
+        ),
+    ],
+)
+def test_a_package_that_came_from_no_index_is_installed_from_there_again(direct_url: str | None, line: str) -> None:
+    assert requirement(direct_url) == line
 
 
 def test_the_written_project_is_what_was_put_together(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -101,10 +102,24 @@ def _values(flows: Collection[str], folder: Path) -> dict[str, str]:
         "DOCUMENTATION": DOCUMENTATION_URL,
         "FLOWS": "\n".join(f"- `flows/{name}.py`: {_first_line(name)}" for name in flows),
         "DEPLOYMENT": next((name for name in deployments if "dry-run" in name), deployments[0]),
-        "VERSION": __version__,
+        "PACKAGE": requirement(distribution("prefect-calendly").read_text("direct_url.json")),
         "PREFECT": version("prefect"),
         "PYTEST": _pinned("pytest"),
     }
+
+
+def requirement(direct_url: str | None) -> str:
+    """Return the line of `requirements.txt` that installs this package again, from where it came from.
+
+    Args:
+        direct_url: `direct_url.json` of the installed package, which pip writes for what came from no index.
+    """
+    source = json.loads(direct_url) if direct_url else {}
+    if commit := source.get("vcs_info", {}).get("commit_id"):
+        return f"prefect-calendly @ {source['vcs_info']['vcs']}+{source['url']}@{commit}"
+    if "archive_info" in source and source["url"].startswith("https://"):
+        return f"prefect-calendly @ {source['url']}"
+    return f"prefect-calendly=={__version__}"
 
 
 def _first_line(flow: str) -> str:
