@@ -48,7 +48,7 @@ def test_credentials_that_a_person_fills_in_work_and_their_key_is_not_shown(pers
 def test_without_internet_the_block_still_says_what_it_is(person: Person) -> None:
     page = person.look("/blocks/catalog/calendly-credentials")
     logo = page.get_by_role("main").locator("img")
-    expect(logo).to_be_visible()  # what is not on this machine is refused here: an empty tile, with the name beside it
+    expect(logo).to_be_visible()  # an empty tile, for there is no logo
     box = logo.bounding_box()
     assert box is not None
     assert box["width"] == box["height"]
