@@ -68,9 +68,10 @@ async def bare_scan(sandbox: str, since: str = "") -> dict[str, Any]:
 
 async def client_scan(sandbox: str) -> dict[str, Any]:
     """Do the same through our client, and decide as the flow does; without Prefect."""
-    from flows.cancel_blocked_domains import CancelPolicy, decide
+    from prefect_calendly.screening.decision import Rules, decide
+    from prefect_calendly.screening.policy import CancelPolicy
 
-    policy, now = CancelPolicy(blocked_domains=["nobody.example"]), datetime.now(UTC)
+    rules, now = Rules.of(CancelPolicy(blocked_domains=["nobody.example"])), datetime.now(UTC)
     began = time.perf_counter()
     async with _credentials(sandbox).get_client() as client:
         organization = (await get_current_user_via(client)).current_organization
@@ -80,7 +81,7 @@ async def client_scan(sandbox: str) -> dict[str, Any]:
         )
         events = [event async for event in listing]
         found = await list_invitees_of_events_via(client, events, status="active")
-        decisions = [decide(event, its.invitees, policy) for event, its in zip(events, found, strict=True)]
+        decisions = [decide(event, its.invitees, rules) for event, its in zip(events, found, strict=True)]
     assert all(decision.action == "keep" for decision in decisions)
     seconds = time.perf_counter() - began
     return {"members": len(members), "events": len(events), "read": len(found), "seconds": seconds}
@@ -88,7 +89,8 @@ async def client_scan(sandbox: str) -> dict[str, Any]:
 
 async def flow_scan(sandbox: str, blocked: str, dry_run: str = "", pace: float = 10_000) -> dict[str, Any]:
     """Do it by the flow. A dry run notes nothing for the next one; the policy is such that nothing is canceled."""
-    from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
+    from flows.cancel_blocked_domains import cancel_blocked_domains
+    from prefect_calendly.screening.policy import CancelPolicy
 
     policy = CancelPolicy(blocked_domains=[blocked], scope="organization", horizon_days=HORIZON.days)
     began = time.perf_counter()
@@ -133,14 +135,14 @@ async def brief_listing(sandbox: str) -> dict[str, Any]:
     """Collect them as the cancel flow does, in a flow."""
     from prefect import flow
 
-    from flows.cancel_blocked_domains import list_active_events
+    from prefect_calendly.screening.listing import list_active_events
 
     before, now = _megabytes("VmRSS"), datetime.now(UTC)
 
     @flow
     async def listing() -> int:
-        owner = {"organization": ORGANIZATION}
-        return len(await list_active_events(_credentials(sandbox), owner, now - HORIZON, now + HORIZON))
+        span = {"since": now - HORIZON, "until": now + HORIZON}
+        return len(await list_active_events(_credentials(sandbox), organization=ORGANIZATION, **span))
 
     return {"events": await listing(), "megabytes": _megabytes("VmHWM") - before}
 

@@ -214,9 +214,10 @@ async def _run(
 ) -> list[Step]:
     """Run the three flows, one after the other; a failure of one does not stop the others."""
     from flows.availability_digest import availability_digest
-    from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
+    from flows.cancel_blocked_domains import cancel_blocked_domains
     from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
     from prefect_calendly.digest.request import DigestRequest
+    from prefect_calendly.screening.policy import CancelPolicy
 
     policy = CancelPolicy(blocked_domains=blocked_domains, scope="organization", max_cancellations=100)
     request = DigestRequest(scope="organization", timezone="Europe/Berlin")

@@ -77,6 +77,8 @@ def _fits(event: dict[str, Any], wanted: dict[str, Any]) -> bool:
         return False
     if "event" in wanted and event["event"] not in wanted["event"]["name"]:
         return False
+    if "related" in wanted and not set(wanted["related"]["id"]) & set(_related_ids(event)):
+        return False
     labels = wanted.get("resource", {}).get("labels", {})
     return all(event["resource"].get(label) == value for label, value in labels.items())
 

@@ -39,11 +39,11 @@ from rich.pretty import Node
 from rich.traceback import Traceback
 
 from flows.availability_digest import availability_digest
-from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
+from flows.cancel_blocked_domains import cancel_blocked_domains
 from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
 from flows.poll_bookings import poll_bookings
 from flows.reconcile_bookings import reconcile_bookings
-from flows.record_expired_approval import EXPIRED_MESSAGES, record_expired_approval
+from flows.record_expired_approval import record_expired_approval
 from flows.screen_booking import screen_booking
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.bookings.polling import BookingsToPoll
@@ -58,6 +58,8 @@ from prefect_calendly.connections import (
 )
 from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.screening.approval import EXPIRED_MESSAGES
+from prefect_calendly.screening.policy import CancelPolicy
 from tests.conftest import credentials_for
 from tests.flows.test_approval import DOMAIN, Deployed, deploy
 from tests.notifiers import Receiver

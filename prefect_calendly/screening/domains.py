@@ -1,4 +1,4 @@
-"""Domains and addresses, in the one form that can be compared."""
+"""Domains and e-mail addresses in the one form that can be compared, and as fields of a form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 
 import idna
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
 
@@ -40,6 +40,28 @@ def normal_domain(text: str) -> str:
     return domain
 
 
+def normal_email(text: str) -> str:
+    """Return an e-mail address in the one form that can be compared: lower case, its domain as `normal_domain`.
+
+    Args:
+        text: An address such as `Jane@Example.com`.
+
+    Returns:
+        The address, such as `jane@example.com`.
+
+    Raises:
+        ValueError: It is no address.
+
+    Example:
+        >>> normal_email(" Jane@Bücher.Example")
+        'jane@xn--bcher-kva.example'
+    """
+    local, _, domain = text.strip().rpartition("@")
+    if not local or "@" in local or any(letter.isspace() for letter in local):
+        raise ValueError("must be an e-mail address such as jane@example.com")
+    return f"{local.casefold()}@{normal_domain(domain)}"
+
+
 def comparable_domain(text: str) -> str:
     """Return any domain in a form that can be compared with normal ones, also one that breaks the rules.
 
@@ -67,12 +89,25 @@ def mask_email(email: str) -> str:
     return f"{local[:1]}…@{domain}"
 
 
+def _unique(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
 _LABEL = r"[^\s@/*:_.。．｡-](-*[^\s@/*:_.。．｡-])*"
 _DOMAIN_IN_FORM = rf"(?#use a domain such as spam.example)^\s*{_LABEL}([.。．｡]{_LABEL})+[.。．｡]?\s*$"
 
-# What a form refuses by itself. Prefect shows the pattern to the person: its comment says what is wanted.
+# The patterns are what a form refuses by itself. Prefect shows them to the person: their comments say what is wanted.
 Domain = Annotated[
     str,
+    StringConstraints(max_length=253),
     AfterValidator(normal_domain),
     Field(json_schema_extra={"pattern": _DOMAIN_IN_FORM}),
 ]
+Email = Annotated[
+    str,
+    StringConstraints(max_length=320),
+    AfterValidator(normal_email),
+    Field(json_schema_extra={"pattern": r"(?#use an address such as jane@example.com)^\s*[^@\s]+@[^@\s]+\s*$"}),
+]
+Domains = Annotated[list[Domain], AfterValidator(_unique)]
+Emails = Annotated[list[Email], AfterValidator(_unique)]

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.cancel_blocked_domains import DECISIONS_KEY
-from flows.record_expired_approval import EXPIRED_MESSAGES
+from prefect_calendly.screening.approval import EXPIRED_MESSAGES
+from prefect_calendly.screening.page import DECISIONS_KEY
 from tests.support import Stack, until
 
 pytestmark = pytest.mark.stack
@@ -33,8 +33,8 @@ def test_an_approval_that_nobody_gives_ends_by_itself_and_is_in_the_audit_table(
             table = json.loads(api.get(f"/artifacts/{DECISIONS_KEY}/latest").raise_for_status().json()["data"])
             return next((row for row in table if event.endswith(row["event"]) and row["decided by"] != ""), None)
 
-        found = until(lambda: (item := row()) and item["what happened"] != "waits for approval" and item)
-        assert found["what happened"] == "not canceled: nobody decided in time"
+        found = until(lambda: (item := row()) and item["status"] != "waits for approval" and item)
+        assert found["status"] == "not canceled: nobody decided in time"
         assert found["decided by"] == "nobody"
         assert event not in [item["uri"] for item in canceled(sandbox, stack)]
 

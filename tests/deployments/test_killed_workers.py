@@ -89,7 +89,7 @@ class Case:
         wanted = {"flow_run_id": {"any_": [self.run_id]}, "key": {"any_": ["cancel-blocked-domains-decisions"]}}
         found = self.http.post("/artifacts/filter", json={"artifacts": wanted}).raise_for_status().json()
         rows = json.loads(min(found, key=lambda artifact: str(artifact["created"]))["data"]) if found else []
-        return sorted(uuid_in(row["event"]) for row in rows if row["what happened"] == "about to be canceled")
+        return sorted(uuid_in(row["event"]) for row in rows if row["status"] == "about to be canceled")
 
     @property
     def canceled(self) -> list[str]:

@@ -125,9 +125,10 @@ def run_flow() -> None:
     from prefect import State
 
     from flows.availability_digest import availability_digest
-    from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
+    from flows.cancel_blocked_domains import cancel_blocked_domains
     from prefect_calendly import CalendlyCredentials
     from prefect_calendly.digest.request import DigestRequest
+    from prefect_calendly.screening.policy import CancelPolicy
 
     name, sandbox = sys.argv[1:]
     credentials = CalendlyCredentials(

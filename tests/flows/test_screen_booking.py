@@ -1,42 +1,24 @@
 """One booking is screened: canceled if somebody unwanted has made it, left alone otherwise, and never twice."""
 
-import secrets
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
 
 import flows.screen_booking as module
-from flows.cancel_blocked_domains import CancellationsFailedError, CancelPolicy, TooManyCancellationsError
-from flows.screen_booking import DECISIONS_KEY, SUMMARY_KEY, ScreenReport, screen_booking
+from flows.screen_booking import screen_booking
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.screening.page import SCREEN_DECISIONS_KEY, SCREEN_SUMMARY_KEY
+from prefect_calendly.screening.policy import CancelPolicy
+from prefect_calendly.screening.report import CancellationsFailedError, ScreenReport, TooManyCancellationsError
+from tests.inline import Inline
 from tests.notifiers import RECORDER
-from tests.support import artifact
 from tests.world import uuid_of
 
-CANCELED = "scheduled_event_cancellation"
-pytestmark = pytest.mark.usefixtures("prefect_server")
-
-
-@pytest.fixture(autouse=True)
-def others(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How many were canceled or refused within the last hour, by this test: other tests cancel as well."""
-    counted = {module.CANCELED: 0, module.REFUSED: 0}
-    real = module._note
-
-    async def of_last_hour(happened: str) -> int:
-        return counted[happened]
-
-    async def note(happened: str, decision: Any) -> None:
-        counted[happened] += 1
-        await real(happened, decision)
-
-    monkeypatch.setattr(module, "_of_last_hour", of_last_hour)
-    monkeypatch.setattr(module, "_note", note)
-    return counted
+pytestmark = pytest.mark.usefixtures("inline")
 
 
 def booked(sandbox: Sandbox, *emails: str, **members: Any) -> str:
@@ -64,16 +46,21 @@ async def screened(
     return await screen_booking(credentials, invitee, policy, dry_run)
 
 
-async def test_a_booking_of_a_blocked_domain_is_cancelled_and_a_second_run_does_nothing(
-    sandbox: Sandbox, credentials: CalendlyCredentials, recorder: list[tuple[str | None, str]]
+async def test_a_booking_of_a_blocked_domain_is_canceled_and_a_second_run_does_nothing(
+    sandbox: Sandbox, credentials: CalendlyCredentials, recorder: list[tuple[str | None, str]], inline: Inline
 ) -> None:
     invitee = booked(sandbox)
     report = await screened(credentials, invitee, notify=RECORDER)
     assert (report.action, report.event, status(sandbox, invitee)) == ("canceled", invitee.split("/")[4], "canceled")
     assert report.seconds_after_booking is not None
-    assert (await artifact(SUMMARY_KEY)).startswith("# 1 ")
-    assert "eve@" not in str(await artifact(DECISIONS_KEY)) + await artifact(SUMMARY_KEY) + report.model_dump_json()
-    assert [subject for subject, _ in recorder] == [f"Screening: {(await artifact(SUMMARY_KEY)).splitlines()[0][2:]}"]
+    assert inline.artifact(SCREEN_SUMMARY_KEY).startswith("# 1 ")
+    assert (
+        "eve@"
+        not in inline.artifact(SCREEN_DECISIONS_KEY) + inline.artifact(SCREEN_SUMMARY_KEY) + report.model_dump_json()
+    )
+    assert [subject for subject, _ in recorder] == [
+        f"Screening: {inline.artifact(SCREEN_SUMMARY_KEY).splitlines()[0][2:]}"
+    ]
 
     sandbox.reset_stats()
     again = await screened(credentials, invitee, notify=RECORDER)
@@ -82,7 +69,7 @@ async def test_a_booking_of_a_blocked_domain_is_cancelled_and_a_second_run_does_
     assert len(recorder) == 1
 
 
-async def test_a_harmless_booking_costs_two_requests(sandbox: Sandbox, credentials: CalendlyCredentials) -> None:
+async def test_a_welcome_booking_costs_two_requests(sandbox: Sandbox, credentials: CalendlyCredentials) -> None:
     invitee = booked(sandbox, "jane@shop.example")
     report = await screened(credentials, invitee)
     assert (report.action, report.requests, status(sandbox, invitee)) == ("kept", 2, "active")
@@ -143,11 +130,8 @@ async def test_with_the_scope_user_events_of_others_stay(sandbox: Sandbox, crede
     assert (report.action, status(sandbox, invitee)) == ("kept", "active")
 
 
-async def test_beyond_the_cap_nothing_is_cancelled_and_one_message_an_hour_tells_of_it(
-    sandbox: Sandbox,
-    credentials: CalendlyCredentials,
-    recorder: list[tuple[str | None, str]],
-    others: dict[str, int],
+async def test_beyond_the_cap_nothing_is_canceled_and_one_message_an_hour_tells_of_it(
+    sandbox: Sandbox, credentials: CalendlyCredentials, recorder: list[tuple[str | None, str]], inline: Inline
 ) -> None:
     invitees = [booked(sandbox) for _ in range(3)]
     await screened(credentials, invitees[0], max_cancellations=1)
@@ -155,19 +139,20 @@ async def test_beyond_the_cap_nothing_is_cancelled_and_one_message_an_hour_tells
         with pytest.raises(TooManyCancellationsError, match="within the last hour"):
             await screened(credentials, invitee, max_cancellations=1, notify=RECORDER)
         assert status(sandbox, invitee) == "active"
-    assert len(recorder) == 1
-    assert others == {module.CANCELED: 1, module.REFUSED: 2}
-
-
-async def test_what_was_cancelled_is_counted_in_prefect_by_all_runs() -> None:
-    async with get_client() as client:
-        name = f"calendly.test.{secrets.token_hex(4)}"
-        now = datetime.now(UTC)
-        assert await module.count_events(client, name, now - timedelta(hours=1), now + timedelta(hours=1)) == 0
+        (row,) = json.loads(inline.artifact(SCREEN_DECISIONS_KEY))
+        assert row["status"] == "not canceled: over the cap"
+    assert [subject for subject, _ in recorder] == [
+        "Screening: REFUSED: 1 event to cancel, over the cap of 1; nothing was changed"
+    ]
+    names = [event["event"] for event in inline.events.stored.values()]
+    assert sorted(names) == ["calendly.screening.canceled", *["calendly.screening.refused"] * 2]
+    for event in inline.events.stored.values():
+        event["occurred"] = (datetime.now(UTC) - timedelta(minutes=61)).isoformat()
+    assert (await screened(credentials, invitees[1], max_cancellations=1)).action == "canceled"
 
 
 async def test_a_run_that_was_killed_before_the_cancellation_is_done_by_the_next(
-    sandbox: Sandbox, credentials: CalendlyCredentials, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -180,7 +165,7 @@ async def test_a_run_that_was_killed_before_the_cancellation_is_done_by_the_next
         patched.setattr(module, "cancel_events", killed)
         with pytest.raises(Killed):
             await screened(credentials, invitee)
-    assert "the run was interrupted" in await artifact(SUMMARY_KEY)
+    assert "the run was interrupted" in inline.artifact(SCREEN_SUMMARY_KEY)
     assert (await screened(credentials, invitee)).action == "canceled"
     assert sandbox.stats()["by_route"]["POST /scheduled_events/{uuid}/cancellation"] == 1
 

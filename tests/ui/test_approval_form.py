@@ -8,7 +8,7 @@ import secrets
 import pytest
 from playwright.sync_api import Page, expect
 
-from flows.cancel_blocked_domains import DECISIONS_KEY, SUMMARY_KEY
+from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
 from tests.ui.person import PHONE, Person, choose, field, sideways, until
 
 pytestmark = pytest.mark.stack

@@ -8,7 +8,10 @@ import secrets
 import pytest
 from playwright.sync_api import Page, expect
 
-from flows.cancel_blocked_domains import DECISIONS_KEY, PROGRESS_KEY, SUMMARY_KEY, CancelPolicy, cancel_blocked_domains
+from flows.cancel_blocked_domains import cancel_blocked_domains
+from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
+from prefect_calendly.screening.policy import CancelPolicy
+from prefect_calendly.screening.scan import PROGRESS_KEY
 from tests.ui.person import (
     PHONE,
     Person,

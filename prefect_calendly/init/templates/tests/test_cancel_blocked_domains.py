@@ -2,9 +2,10 @@
 
 import asyncio
 
-from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
+from flows.cancel_blocked_domains import cancel_blocked_domains
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.screening.policy import CancelPolicy
 
 POLICY = CancelPolicy(blocked_domains=["spam.example"], scope="organization", full_scan_hours=0)
 

@@ -1,0 +1,162 @@
+"""What to do about one event under a policy, and why. Nothing here sends a request."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Literal
+
+from prefect_calendly.client.identifiers import uuid_of
+from prefect_calendly.invitees import Invitee
+from prefect_calendly.runs.markdown import pluralize
+from prefect_calendly.scheduled_events import ScheduledEvent
+from prefect_calendly.screening.domains import comparable_domain
+from prefect_calendly.screening.policy import CancelPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What of a policy decides about an event, with its lists as sets: make it once, and use it for all events."""
+
+    blocked: frozenset[str]
+    allowed: frozenset[str]
+    allowed_emails: frozenset[str] = field(repr=False)
+    own: frozenset[str]
+    """The organization's own domains, if they are protected."""
+    include_subdomains: bool
+    check_guests: bool
+    cancel_group_events: bool
+
+    @classmethod
+    def of(cls, policy: CancelPolicy, own_domains: Iterable[str] = ()) -> Rules:
+        """Make the rules of a policy.
+
+        Args:
+            policy: Whose bookings are not wanted.
+            own_domains: Domains of the organization's members, as `comparable_domain` returns them.
+
+        Example:
+            >>> Rules.of(CancelPolicy(blocked_domains=["spam.example"])).blocked_domain("eve@mail.spam.example")
+            'spam.example'
+        """
+        return cls(
+            blocked=frozenset(policy.blocked_domains),
+            allowed=frozenset(policy.allowed_domains),
+            allowed_emails=frozenset(policy.allowed_emails),
+            own=frozenset(own_domains) if policy.protect_own_domains else frozenset(),
+            include_subdomains=policy.include_subdomains,
+            check_guests=policy.check_guests,
+            cancel_group_events=policy.group_events == "cancel",
+        )
+
+    def blocked_domain(self, email: str) -> str | None:
+        """Return the blocked domain that an address belongs to; None if the address is welcome."""
+        local, _, text = email.rpartition("@")
+        domain = comparable_domain(text)
+        found = self._listed(domain, self.blocked)
+        if found is None or self._listed(domain, self.allowed):
+            return None
+        if f"{local.strip().casefold()}@{domain}" in self.allowed_emails:
+            return None
+        return None if self._listed(domain, self.own) else found
+
+    def _listed(self, domain: str, domains: frozenset[str]) -> str | None:
+        return next((each for each in _itself_and_parents(domain, self.include_subdomains) if each in domains), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Somebody of a blocked domain."""
+
+    email: str = field(repr=False)
+    role: Literal["invitee", "guest"]
+    domain: str
+    """The blocked domain, as in the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about one event, and why."""
+
+    event: str
+    """URI of the event."""
+    start: datetime
+    host_zone: str | None
+    action: Literal["keep", "report", "cancel", "unknown"]
+    """`unknown`: its invitees could not be listed."""
+    why: str
+    matches: tuple[Match, ...] = ()
+    shared: bool = False
+    """Whether others can book the same event."""
+
+    @property
+    def uuid(self) -> str:
+        """The event's uuid."""
+        return uuid_of(self.event, "scheduled_events", "event")
+
+
+def decide(
+    event: ScheduledEvent,
+    invitees: Iterable[Invitee],
+    rules: Rules,
+    host_zones: Mapping[str, str | None] = MappingProxyType({}),
+) -> Decision:
+    """Decide about one event.
+
+    Args:
+        event: The event.
+        invitees: Its invitees; canceled ones do not count.
+        rules: Those of the policy.
+        host_zones: IANA time zones of hosts, by URI of the user; only for the decision's `host_zone`.
+
+    Returns:
+        The decision: `cancel`, `report` (others have booked this group event too) or `keep`.
+
+    Example:
+        ```python
+        decision = decide(event, invitees, Rules.of(CancelPolicy(blocked_domains=["spam.example"])))
+        ```
+    """
+    active = [invitee for invitee in invitees if invitee.status != "canceled"]
+    people: list[tuple[Literal["invitee", "guest"], str]] = [("invitee", invitee.email) for invitee in active]
+    if rules.check_guests:
+        people += [("guest", guest.email) for guest in event.event_guests]
+    matches = tuple(
+        Match(email, role, domain) for role, email in people if (domain := rules.blocked_domain(email)) is not None
+    )
+    shared = event.invitees_counter.limit > 1 or len(active) > 1
+    others = len(active) - sum(match.role == "invitee" for match in matches)
+    why = ", ".join(dict.fromkeys(f"{match.role} of {match.domain}" for match in matches))
+    action: Literal["keep", "report", "cancel"] = "cancel"
+    if shared and others:
+        why += f"; {pluralize(others, 'other invitee')}"
+    if event.status == "canceled" or not matches:
+        action = "keep"
+    elif shared and others and not rules.cancel_group_events:
+        action = "report"
+    hosts = (membership.user for membership in event.event_memberships)
+    host_zone = next((host_zones[host] for host in hosts if host in host_zones), None)
+    return Decision(event.uri, event.start_time, host_zone, action, why, matches, shared)
+
+
+def own_domain_warnings(policy: CancelPolicy, own_domains: Collection[str]) -> list[str]:
+    """Return a warning for each blocked domain that is the organization's own, or a subdomain or parent of it."""
+    if not policy.protect_own_domains:
+        return []
+    blocked, own, within = dict.fromkeys(policy.blocked_domains), frozenset(own_domains), policy.include_subdomains
+    pairs = {(mine, each) for mine in own for each in _itself_and_parents(mine, within) if each in blocked}
+    pairs |= {(mine, each) for each in blocked for mine in _itself_and_parents(each, within) if mine in own}
+    return [
+        f"{each} is blocked, but {mine} is one of your own domains: its addresses stay welcome."
+        if each != mine
+        else f"{each} is blocked, but it is one of your own domains: its addresses stay welcome."
+        for mine, each in sorted(pairs)
+    ]
+
+
+def _itself_and_parents(domain: str, parents: bool) -> Iterator[str]:
+    while domain:
+        yield domain
+        domain = domain.partition(".")[2] if parents else ""

@@ -1,0 +1,126 @@
+"""A second scan reads what is new or has changed, and nothing else; whatever was left undone is read again."""
+
+from datetime import timedelta
+
+import pytest
+
+from flows.cancel_blocked_domains import cancel_blocked_domains
+from prefect_calendly import CalendlyCredentials
+from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.screening.page import SUMMARY_KEY
+from prefect_calendly.screening.policy import CancelPolicy
+from prefect_calendly.screening.report import CancellationsFailedError, CancelReport, TooManyCancellationsError
+from tests.inline import Inline
+from tests.screening.conftest import LONG_AGO, join
+from tests.world import uuid_of
+
+pytestmark = pytest.mark.usefixtures("inline")
+POLICY = CancelPolicy(blocked_domains=["unwanted.example"], scope="organization", horizon_days=60)
+
+
+async def run(
+    credentials: CalendlyCredentials, policy: CancelPolicy = POLICY, *, dry_run: bool = False
+) -> CancelReport:
+    return await cancel_blocked_domains(credentials, policy, dry_run=dry_run)
+
+
+async def test_a_day_with_33_changes_among_100_events_takes_37_requests(
+    sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline
+) -> None:
+    sandbox.reset(events=0, invitees=0)
+    there = (await run(credentials, dry_run=True)).events_checked  # those that Calendly's documentation shows
+    groups, g = [], [{"email": "g@good.example"}]
+    for number in range(3):
+        its_type = sandbox.add_event_type(f"Workshop {number}", limit=10, kind="group")
+        groups.append(uuid_of(sandbox.add_event(event_type=its_type, invitees=g, created_at=LONG_AGO)))
+    for number in range(97 - there):
+        sandbox.add_event(sandbox.clock() + timedelta(hours=4 * number + 200), invitees=g, created_at=LONG_AGO)
+    sandbox.reset_stats()
+    first = await run(credentials)
+    assert (first.events_checked, first.events_read, first.requests) == (100, 100, 2 + 1 + 100)
+    assert first.requests == sandbox.stats()["requests"]
+
+    bad = [uuid_of(sandbox.add_event(invitees=[{"email": f"x{n}@unwanted.example"}])) for n in range(10)]
+    for number in range(20):
+        sandbox.add_event(invitees=[{"email": f"y{number}@good.example"}])
+    for group in groups:
+        await join(credentials, group, "late@unwanted.example")
+    sandbox.reset_stats()
+    plan = await run(credentials, dry_run=True)
+    assert (plan.events_read, plan.to_cancel, plan.reported) == (33, 10, 3)
+    assert plan.requests == sandbox.stats()["requests"] == 2 + 2 + 33
+    assert "130 events of the organization, 33 of them new or changed" in inline.artifact(SUMMARY_KEY)
+
+    second = await run(credentials)
+    assert set(second.canceled_events) == set(bad)
+    assert second.requests == 2 + 2 + 33 + 10
+    third = await run(credentials)
+    assert (third.events_read, third.to_cancel, third.reported) == (3, 0, 3)  # those groups are read each time
+
+
+async def test_another_policy_another_scope_and_a_dry_run_read_everything(
+    sandbox: Sandbox, credentials: CalendlyCredentials
+) -> None:
+    sandbox.reset(events=5, invitees=8)
+    everything = (await run(credentials, dry_run=True)).events_checked
+    assert (await run(credentials, dry_run=True)).events_read == everything > 3
+    assert (await run(credentials)).events_read == everything
+    known = (await run(credentials)).events_read
+    assert known < everything
+    for change in (
+        {"blocked_domains": ["other.example"]},
+        {"allowed_emails": ["jane@unwanted.example"]},
+        {"check_guests": False},
+        {"group_events": "cancel"},
+        {"protect_own_domains": False},
+        {"full_scan_hours": 0},
+    ):
+        report = await run(credentials, POLICY.model_copy(update=change), dry_run=True)
+        assert report.events_read == report.events_checked, change
+    reworded = POLICY.model_copy(update={"reason": "No.", "max_cancellations": 3, "mask_emails": False})
+    assert (await run(credentials, reworded)).events_read == known
+    other = await run(credentials, POLICY.model_copy(update={"scope": "user"}), dry_run=True)
+    assert other.events_read == other.events_checked
+
+
+async def test_a_wider_horizon_reads_what_lies_beyond_the_last_one(
+    sandbox: Sandbox, credentials: CalendlyCredentials
+) -> None:
+    sandbox.reset(events=0, invitees=0)
+    for days in (3, 30):
+        sandbox.add_event(sandbox.clock() + timedelta(days=days), invitees=[{"email": "x@good.example"}])
+    week = await run(credentials, POLICY.model_copy(update={"horizon_days": 7}))
+    month = await run(credentials)
+    assert week.events_read == week.events_checked < month.events_checked
+    assert month.events_read == month.events_checked - week.events_checked
+    assert (await run(credentials)).events_read == 0
+
+
+async def test_a_run_that_fails_or_is_over_the_cap_leaves_all_to_the_next(
+    sandbox: Sandbox, credentials: CalendlyCredentials
+) -> None:
+    sandbox.reset(events=0, invitees=0)
+    for number in range(5):
+        sandbox.add_event(invitees=[{"email": f"x{number}@good.example"}])
+    sandbox.fault("permission_denied", route="/scheduled_events/{uuid}/invitees", times=1)
+    with pytest.raises(CancellationsFailedError):
+        await run(credentials)
+    sandbox.clear_faults()
+    for number in range(2):
+        sandbox.add_event(invitees=[{"email": f"x{number}@unwanted.example"}])
+    with pytest.raises(TooManyCancellationsError):
+        await run(credentials, POLICY.model_copy(update={"max_cancellations": 1}))
+    report = await run(credentials)
+    assert (report.events_read, report.canceled) == (report.events_checked, 2)
+
+
+async def test_a_state_that_holds_something_else_is_as_good_as_none(
+    sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline
+) -> None:
+    everything = (await run(credentials)).events_checked
+    ((name, kept),) = inline.states.items()
+    assert name.startswith("harmless-")
+    assert "@" not in str(kept)
+    inline.states[name] = {"since": "yesterday"}
+    assert (await run(credentials)).events_read == everything
+    assert (await run(credentials)).events_read < everything
