@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field
 from prefect_calendly.scheduled_events import LONGEST_REASON
 from prefect_calendly.screening.domains import Domains, Emails
+
+DOES_NOT_DECIDE: Final = frozenset(
+    {
+        *("horizon_days", "starting_at", "full_scan_hours"),  # which events are read
+        *("max_cancellations", "reason", "mask_emails", "notify"),  # what is done afterwards, and shown
+    }
+)
+"""Fields that do not matter for what is decided about an event. A field that is not named here does: a scan with another
+value of it reads every event again."""
 
 
 class CancelPolicy(Parameters):
@@ -113,3 +122,8 @@ class CancelPolicy(Parameters):
         ),
         json_schema_extra=optional_form_field(14),
     )
+
+    def what_decides(self) -> dict[str, Any]:
+        """Return all that matters for a decision about an event; the order of lists does not."""
+        fields = self.model_dump(mode="json", exclude=set(DOES_NOT_DECIDE))
+        return {name: sorted(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -69,9 +69,8 @@ async def scan_events(credentials: CalendlyCredentials, policy: CancelPolicy, *,
         owner = {policy.scope: account.uri}
         events = await list_active_events(credentials, since=since, until=until, **owner)
         listed_seconds = time.monotonic() - began
-        cursor_name = state_name(
-            "harmless", credentials.gateway_url, account.uri, *_what_decides(policy, account.domains)
-        )
+        what_decides = policy.what_decides(), sorted(account.domains)
+        cursor_name = state_name("unchanged", credentials.gateway_url, account.uri, *what_decides)
         known = await _read_cursor(cursor_name)
         to_read = events_to_scan(events, known, now, timedelta(hours=policy.full_scan_hours))
         what = f"Reading the invitees of {pluralize(len(to_read), 'event')}"
@@ -137,13 +136,6 @@ def _log(plan: Plan) -> None:
         logger.warning("%s", warning)
     if to_cancel > most:
         logger.warning("More than max_cancellations (%s): none of them can be canceled", most)
-
-
-def _what_decides(policy: CancelPolicy, own_domains: Collection[str]) -> tuple[Any, ...]:
-    """Return all that a decision depends on, besides the event and its invitees."""
-    listed = (policy.blocked_domains, policy.allowed_domains, policy.allowed_emails, own_domains)
-    switches = (policy.include_subdomains, policy.protect_own_domains, policy.check_guests, policy.group_events)
-    return policy.scope, *map(sorted, listed), *switches
 
 
 async def _read_cursor(name: str) -> Unchanged | None:

@@ -8,7 +8,7 @@ from prefect.exceptions import ParameterTypeError
 from pydantic import ValidationError
 
 from flows.cancel_blocked_domains import cancel_blocked_domains
-from prefect_calendly.screening.policy import CancelPolicy
+from prefect_calendly.screening.policy import DOES_NOT_DECIDE, CancelPolicy
 from tests.screening.conftest import policy_of
 
 
@@ -81,3 +81,45 @@ def test_the_form_explains_and_orders_every_field() -> None:
     assert "default" not in fields["starting_at"]
     assert CancelPolicy(blocked_domains=["a.example"], notify="").notify is None
     assert fields["group_events"]["enum"] == ["report", "cancel"]
+
+
+# What a scan remembers is of use only for a policy that decides the same
+
+CHANGES: dict[str, Any] = {
+    "blocked_domains": ["other.example"],
+    "include_subdomains": False,
+    "allowed_domains": ["other.example"],
+    "allowed_emails": ["jane@blocked.example"],
+    "protect_own_domains": False,
+    "scope": "organization",
+    "horizon_days": 7,
+    "starting_at": "2026-03-02T12:00:00Z",
+    "check_guests": False,
+    "group_events": "cancel",
+    "max_cancellations": 7,
+    "reason": "No.",
+    "mask_emails": False,
+    "full_scan_hours": 7,
+    "notify": "slack-webhook/ops",
+}
+
+
+@pytest.mark.parametrize("name", CancelPolicy.model_fields)
+def test_every_field_decides_or_is_known_not_to(name: str) -> None:
+    assert name in CHANGES, "say here how a policy differs in this field, and think about DOES_NOT_DECIDE"
+    before, after = policy_of(), policy_of(**{name: CHANGES[name]})
+    assert before != after
+    assert (before.what_decides() == after.what_decides()) == (name in DOES_NOT_DECIDE)
+
+
+def test_no_field_is_known_not_to_decide_that_does_not_exist() -> None:
+    assert DOES_NOT_DECIDE <= CancelPolicy.model_fields.keys() == CHANGES.keys()
+
+
+def test_a_field_that_is_added_decides_and_the_order_of_a_list_does_not() -> None:
+    class Grown(CancelPolicy):
+        blocked_emails: list[str]
+
+    one, other = (Grown(blocked_domains=["a.example"], blocked_emails=emails) for emails in ([], ["e@b.example"]))
+    assert one.what_decides() != other.what_decides()
+    assert policy_of("a.example", "b.example").what_decides() == policy_of("b.example", "a.example").what_decides()
