@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Annotated
 
 import idna
+from publicsuffixlist import PublicSuffixList
 from pydantic import AfterValidator, Field, StringConstraints
 
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
@@ -77,10 +79,42 @@ def comparable_domain(text: str) -> str:
 
 
 def _comparable_label(label: str) -> str:
+    if label.isascii():  # the way of almost all: some 100 times faster, and with the same result
+        return label.lower()
     try:
         return idna.encode(label, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
         return label.lower()
+
+
+def registrable_domain(domain: str) -> str:
+    """Return a domain if it can belong to somebody.
+
+    Args:
+        domain: As `normal_domain` returns it.
+
+    Returns:
+        The domain.
+
+    Raises:
+        ValueError: It is a public suffix such as `co.uk`, below which anybody can register a domain.
+
+    Example:
+        >>> registrable_domain("spam.co.uk")
+        'spam.co.uk'
+    """
+    if _public_suffixes().is_public(domain):
+        raise ValueError(
+            "must be a domain that belongs to somebody, not a public suffix such as co.uk: that stands for everybody "
+            "who has registered a domain below it. Block those domains themselves"
+        )
+    return domain
+
+
+@functools.cache
+def _public_suffixes() -> PublicSuffixList:
+    # Only those of registries: below a company's, such as duckdns.org, all may well be unwanted.
+    return PublicSuffixList(only_icann=True)
 
 
 def mask_email(email: str) -> str:
@@ -103,11 +137,13 @@ Domain = Annotated[
     AfterValidator(normal_domain),
     Field(json_schema_extra={"pattern": _DOMAIN_IN_FORM}),
 ]
+RegistrableDomain = Annotated[Domain, AfterValidator(registrable_domain)]
 Email = Annotated[
     str,
     StringConstraints(max_length=320),
     AfterValidator(normal_email),
     Field(json_schema_extra={"pattern": r"(?#use an address such as jane@example.com)^\s*[^@\s]+@[^@\s]+\s*$"}),
 ]
+RegistrableDomains = Annotated[list[RegistrableDomain], AfterValidator(_unique)]
 Domains = Annotated[list[Domain], AfterValidator(_unique)]
 Emails = Annotated[list[Email], AfterValidator(_unique)]

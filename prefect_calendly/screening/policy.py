@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field
 from prefect_calendly.scheduled_events import LONGEST_REASON
-from prefect_calendly.screening.domains import Domains, Emails
+from prefect_calendly.screening.domains import Domains, Emails, RegistrableDomains
 
 DOES_NOT_DECIDE: Final = frozenset(
     {
@@ -16,14 +16,14 @@ DOES_NOT_DECIDE: Final = frozenset(
         *("max_cancellations", "reason", "mask_emails", "notify"),  # what is done afterwards, and shown
     }
 )
-"""Fields that do not matter for what is decided about an event. A field that is not named here does: a scan with another
-value of it reads every event again."""
+"""Fields that do not matter for what is decided about an event. A field that is not named here matters: a scan with
+another value of it reads every event again."""
 
 
 class CancelPolicy(Parameters):
     """Whose bookings are not wanted, and how far canceling may go."""
 
-    blocked_domains: Domains = Field(
+    blocked_domains: RegistrableDomains = Field(
         min_length=1,
         max_length=10_000,
         description="Domains whose bookings are canceled, such as spam.example; upper case and IDN are fine.",
