@@ -149,13 +149,13 @@ async def _read_cursor(name: str) -> Unchanged | None:
 async def save_cursor(plan: Plan, rescan: Iterable[str] = ()) -> None:
     """Note what the next scan with the same policy need not read: call it when a plan was carried out.
 
-    Nothing is noted of a plan with events that could not be read: the next scan reads what this one has read.
+    Nothing is noted of a plan with events that could not be read: the next scan reads what this one has read. What was
+    noted is removed when every event is due to be read again, after the policy's `full_scan_hours`.
 
     Args:
         plan: The plan.
         rescan: URIs of events that were not canceled, although the plan says so.
     """
-    if plan.cursor is None or plan.of("unknown"):
-        return
-    if (cursor := with_rescan(plan.cursor, list(rescan))) is not None:
-        await save_state(plan.cursor_name, cursor)
+    keep_for = timedelta(hours=plan.policy.full_scan_hours)
+    if plan.cursor is not None and keep_for and not plan.of("unknown"):
+        await save_state(plan.cursor_name, with_rescan(plan.cursor, rescan), keep_for=keep_for)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
 
 from pydantic import AwareDatetime
 
@@ -19,10 +18,6 @@ from prefect_calendly.bookings.changes import (
 from prefect_calendly.runs.forms import Parameters
 from prefect_calendly.scheduled_events import ScheduledEvent
 
-# Together they fit into a variable: 5,000 characters.
-_MOST_SEEN: Final = 300
-_MOST_RESCAN: Final = 80
-
 
 class Unchanged(Parameters):
     """What a scan has read, if its plan was carried out."""
@@ -35,9 +30,9 @@ class Unchanged(Parameters):
     """Earlier changes are known; in Calendly's own time."""
     all_read_at: AwareDatetime
     """When every event was last read, by our own clock."""
-    seen: tuple[str, ...] = ()
-    """Fingerprints of events whose `updated_at` alone does not tell whether they have changed."""
-    rescan: tuple[str, ...] = ()
+    seen: frozenset[str] = frozenset()
+    """Fingerprints of events whose `updated_at` alone does not tell of a change: shared or recent ones."""
+    rescan: frozenset[str] = frozenset()
     """Fingerprints of the URIs of events to read again, changed or not."""
 
     def has(self, event: ScheduledEvent) -> bool:
@@ -91,22 +86,23 @@ def next_cursor(
     newest = newest_change(listed, listed_at) or listed_at - CLOCKS_DIFFER
     updated_since = min(newest, listed_at) - overlap(seconds)
     kept = [event for event in listed if event.uri not in not_kept]
-    unclear = [event for event in kept if is_shared(event) or event.updated_at >= updated_since]
-    unclear.sort(key=lambda event: event.updated_at, reverse=True)
     return Unchanged(
         since=window[0],
         until=window[1],
         updated_since=updated_since,
         all_read_at=listed_at if known is None or len(read) == len(listed) else known.all_read_at,
-        seen=tuple(map(_fingerprint, unclear[:_MOST_SEEN])),
+        seen=frozenset(_fingerprint(event) for event in kept if is_shared(event) or event.updated_at >= updated_since),
     )
 
 
-def with_rescan(cursor: Unchanged, uris: Collection[str]) -> Unchanged | None:
-    """Note events that the next scan must read, changed or not; None if they are too many to be noted."""
-    if len(uris) > _MOST_RESCAN:
-        return None
-    return cursor.model_copy(update={"rescan": tuple(map(fingerprint, uris))})
+def with_rescan(cursor: Unchanged, uris: Iterable[str]) -> Unchanged:
+    """Note events that the next scan must read, changed or not.
+
+    Args:
+        cursor: The cursor for the next scan.
+        uris: URIs of the events.
+    """
+    return cursor.model_copy(update={"rescan": frozenset(map(fingerprint, uris))})
 
 
 def _fingerprint(event: ScheduledEvent) -> str:

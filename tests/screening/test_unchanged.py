@@ -93,7 +93,6 @@ class Calendly:
             seconds=1,
         )
         known = with_rescan(after, [event.uri for event in reported if left_to_next])
-        assert known is not None
         self.known = Unchanged.model_validate_json(known.model_dump_json())
         for event in reported:
             if left_to_next:
@@ -143,3 +142,15 @@ def test_a_run_that_reads_only_what_has_changed_does_not_put_off_reading_all() -
     known = next_cursor(events, events[:1], set(), read_once(events), window=(START, START + DAY),
                           listed_at=START + DAY / 2, seconds=1)  # fmt: skip
     assert known.all_read_at == START
+
+
+def test_all_group_events_and_all_recent_ones_are_remembered_however_many_they_are() -> None:
+    groups, recent = events_of(2_000, limit=9), [replace_time(event, START) for event in events_of(4_000)[2_000:]]
+    known = Unchanged.model_validate_json(read_once(groups + recent).model_dump_json())
+    assert events_to_scan(groups + recent, known, START, DAY) == []
+    known = with_rescan(known, [event.uri for event in groups[:500]])
+    assert events_to_scan(groups + recent, known, START, DAY) == groups[:500]
+
+
+def replace_time(event: ScheduledEvent, updated_at: datetime) -> ScheduledEvent:
+    return event.model_copy(update={"updated_at": updated_at})
