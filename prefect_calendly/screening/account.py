@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from prefect_calendly.bookings.listing import Scope
 from prefect_calendly.credentials import CalendlyCredentials
 from prefect_calendly.organizations import alist_memberships
 from prefect_calendly.screening.domains import comparable_domain
@@ -28,7 +28,7 @@ class Account:
     """Time zones of the user, or of all members, by URI."""
 
 
-async def read_account(credentials: CalendlyCredentials, scope: Literal["user", "organization"]) -> Account:
+async def read_account(credentials: CalendlyCredentials, scope: Scope) -> Account:
     """Read whose events are screened.
 
     Args:

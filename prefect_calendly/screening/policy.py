@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
+from prefect_calendly.bookings.listing import SCOPE_HELP, Scope
 from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field
 from prefect_calendly.scheduled_events import LONGEST_REASON
 from prefect_calendly.screening.domains import Domains, Emails, RegistrableDomains
@@ -54,9 +55,9 @@ class CancelPolicy(Parameters):
         ),
         json_schema_extra={"position": 4},
     )
-    scope: Literal["user", "organization"] = Field(
+    scope: Scope = Field(
         default="user",
-        description="Your own events, or the whole organization's (needs an owner or admin).",
+        description=SCOPE_HELP,
         json_schema_extra={"position": 5},
     )
     horizon_days: int = Field(

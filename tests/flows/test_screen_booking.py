@@ -32,7 +32,7 @@ def booked(sandbox: Sandbox, *emails: str, **members: Any) -> str:
 
 
 def status(sandbox: Sandbox, invitee: str) -> str:
-    return str(sandbox._server._app.world.events[invitee.split("/")[4]].status)
+    return str(sandbox.state(full=True)["events"][invitee.split("/")[4]])
 
 
 def writes(sandbox: Sandbox) -> int:

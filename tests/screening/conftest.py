@@ -10,7 +10,6 @@ from prefect_calendly.invitees import Invitee, acreate_invitee
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent, aget_scheduled_event
 from prefect_calendly.screening.policy import CancelPolicy
-from tests.notifiers import recorder  # noqa: F401  (fixtures)
 from tests.world import ALICE, World, uuid_of
 
 API = "https://api.calendly.com"

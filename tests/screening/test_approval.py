@@ -73,7 +73,7 @@ def flow_run(monkeypatch: pytest.MonkeyPatch) -> FlowRun:
     for name in ("recall", "remember", "forget", "is_answered", "ask"):
         monkeypatch.setattr(approval, name, getattr(flow_run, name))
 
-    async def can_wait() -> None:
+    async def can_wait(instead: str) -> None:
         pass
 
     monkeypatch.setattr(flow_page, "check_can_wait", can_wait)

@@ -10,11 +10,12 @@ import pytest
 from flows.cancel_blocked_domains import cancel_blocked_domains
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.bookings.changes import fingerprint_of_change, is_shared
+from prefect_calendly.bookings.listing import in_brief
 from prefect_calendly.client.errors import RoleRequiredError, ServerError
 from prefect_calendly.invitees import EventInvitees, list_invitees_of_events_via
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent, list_scheduled_events_via
-from prefect_calendly.screening import listing, scan
+from prefect_calendly.screening import scan
 from prefect_calendly.screening.decision import Rules, decide
 from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
 from prefect_calendly.tasks import client_task
@@ -37,7 +38,7 @@ async def test_a_listing_that_repeats_an_event_counts_and_cancels_it_once(
             async for event in list_scheduled_events_via(client, **filters):
                 yield event
 
-    monkeypatch.setattr(listing, "list_scheduled_events_via", twice)
+    monkeypatch.setattr(scan, "list_scheduled_events_via", twice)
     report = await cancel_blocked_domains(credentials, everything(max_cancellations=1_000), dry_run=False)
     assert report.to_cancel == report.canceled == len(set(report.canceled_events)) == posts(sandbox) > 0
 
@@ -132,7 +133,7 @@ async def test_an_event_in_brief_decides_and_compares_as_the_whole_one(
     shared: dict[Any, Any] = {}
     async with credentials.get_client() as client:
         listed = list_scheduled_events_via(client, organization=ORGANIZATION, status="active")
-        pairs = [(event, listing.in_brief(event, shared)) async for event in listed]
+        pairs = [(event, in_brief(event, shared)) async for event in listed]
     rules, zones = Rules.of(policy_of("blocked.example")), {ALICE: "Europe/Berlin"}
     assert len({event.event_guests for event, _ in pairs}) > 1
     for whole, brief in pairs:
