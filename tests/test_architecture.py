@@ -1,8 +1,8 @@
-"""What the design promises about who imports whom, and what is in the package."""
+"""What the design promises: who may import whom, what nobody imports, and how long a file may be."""
 
 import ast
-import subprocess
-import sys
+from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,159 +12,179 @@ import pytest
 import prefect_calendly
 from tests.support import ROOT
 
-PACKAGE = Path(prefect_calendly.__file__).parent
-WITHOUT_PREFECT = [
-    *(f"client/{path.stem}" for path in sorted(PACKAGE.glob("client/*.py"))),
-    "about",
-    "resource",
-    "sync",
-]
+PACKAGE = "prefect_calendly"
+
+# From the bottom to the top. A part may import those below its layer; parts of one layer import nothing of each other,
+# but for the resources, which name each other's models.
+RESOURCES = (
+    *("users", "organizations", "groups", "event_types", "availability", "scheduled_events", "invitees"),
+    *("scheduling_links", "routing_forms", "contacts", "meeting_recaps", "webhook_subscriptions"),
+    *("connections", "triggers", "api"),
+)
+LAYERS = (
+    ("about", "sync"),
+    ("client",),
+    ("resource", "shared_pace"),
+    ("credentials",),
+    (PACKAGE,),  # what `from prefect_calendly import …` gives
+    ("tasks",),
+    RESOURCES,
+    ("check", "events", "runs"),
+    ("bookings", "webhooks"),
+    ("digest", "screening", "subscription", "warehouse"),
+    ("flows",),
+    ("init",),
+    ("cli",),
+    ("deployments",),
+)
+# The sandbox stands beside them: it imports nothing of ours, and only these import it.
+SANDBOX = "sandbox"
+USES_SANDBOX = ("cli", "deployments", "init")
+WITHOUT_PREFECT = ("about", "client", "resource", "sync", SANDBOX)
+
+# Not for others to import, whatever else Prefect documents; anything that begins with an underscore is not either.
+INTERNALS_OF_PREFECT = ("prefect.cli", "prefect.server", "prefect.testing")
+
+MOST_LINES = 400
+LONGER = {
+    "prefect_calendly.invitees": "`create_invitee` has sixteen arguments to document, and all of them to check",
+    "prefect_calendly.sandbox.sandbox_control": "one documented method for each call of the control surface",
+}
+
+# What other rooms still have to mend; each is removed from here by whoever has mended it.
+UNTIL_MENDED_IMPORTS = {
+    ("prefect_calendly.events.events", "prefect_calendly.webhooks.deliveries"),
+    ("flows.cancel_blocked_domains", "flows.harmless"),
+    ("flows.ensure_webhook_subscription", "flows.poll_bookings"),
+    ("flows.ensure_webhook_subscription", "flows.signing_keys"),
+    ("flows.ensure_webhook_subscription", "flows.webhook_gap"),
+    ("flows.ensure_webhook_subscription", "flows.webhook_receiver"),
+    ("flows.reconcile_bookings", "flows.poll_bookings"),
+    ("flows.record_expired_approval", "flows.cancel_blocked_domains"),
+    ("flows.screen_booking", "flows.cancel_blocked_domains"),
+    ("flows.webhook_gap", "flows.poll_bookings"),
+}
+UNTIL_MENDED_LONGER = {
+    "flows.cancel_blocked_domains",
+    "flows.ensure_webhook_subscription",
+    "flows.poll_bookings",
+    "flows.reconcile_bookings",
+    "prefect_calendly.webhooks.receiver",
+}
 
 
-def imports_of(path: Path) -> set[str]:
-    """Names of all modules that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            within = path.parent.relative_to(PACKAGE.parent).as_posix().replace("/", ".")
-            assert node.level <= 1, f"{path.name} reaches out of its folder"
-            found.add(f"{within}.{node.module or ''}" if node.level else node.module or "")
-    return found
-
-
-@pytest.mark.parametrize("module", WITHOUT_PREFECT)
-def test_the_client_and_what_it_uses_know_no_prefect(module: str) -> None:
-    for name in imports_of(PACKAGE / f"{module}.py"):
-        assert name.split(".")[0] != "prefect"
-        if name.startswith("prefect_calendly."):
-            within = name.removeprefix("prefect_calendly.").replace(".", "/")
-            assert within in WITHOUT_PREFECT or f"{within}/__init__" in WITHOUT_PREFECT
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("sandbox/**/*.py")), ids=lambda path: path.stem)
-def test_the_sandbox_imports_nothing_of_the_client(path: Path) -> None:
-    for name in imports_of(path):
-        assert name.split(".")[0] != "prefect"
-        assert not name.startswith("prefect_calendly") or name.startswith("prefect_calendly.sandbox")
-        assert name != "httpx" or path.parent.name == "deliveries", "only deliveries go out of the sandbox"
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
-def test_the_library_imports_nothing_of_the_sandbox_nor_prefect_internals(path: Path) -> None:
-    for name in imports_of(path):
-        assert not name.startswith("prefect_calendly.sandbox")
-        assert not name.startswith("prefect._internal")
-
-
-# Modules that still import themselves through others: to be emptied.
-KNOWN_CIRCLES = {"prefect_calendly.credentials"}
-
-
+@cache
 def modules() -> dict[str, Path]:
     """The files of the package, the flows and the deployments, by the names of their modules."""
     found = {}
-    for folder in ("prefect_calendly", "flows", "deployments"):
+    for folder in (PACKAGE, "flows", "deployments"):
         for path in sorted((ROOT / folder).glob("**/*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
+            if "templates" not in path.parts:  # those are of the projects that `init` makes
+                name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                found[name.removesuffix(".__init__")] = path
     return found
 
 
-def import_graph() -> dict[str, set[str]]:
-    """Our modules, each with those of ours that it imports anywhere: at the top, in a function, or for its types."""
-    files = modules()
-    graph: dict[str, set[str]] = {name: set() for name in files}
-    for name, path in files.items():
-        package = name if path.stem == "__init__" else name.rpartition(".")[0]
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                graph[name] |= {alias.name for alias in node.names} & files.keys()
-            elif isinstance(node, ast.ImportFrom):
-                base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
-                source = ".".join(part for part in (base, node.module) if part)
-                for alias in node.names:  # a module of a package, or what a module defines
-                    graph[name] |= {next((n for n in (f"{source}.{alias.name}", source) if n in files), name)} - {name}
-    return graph
+def imports_of(module: str) -> Iterator[str]:
+    """What a module imports anywhere, in functions and for its types too; each with the name that it takes."""
+    path = modules()[module]
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """Our modules, each with those of ours that it imports."""
+    found: dict[str, set[str]] = {module: set() for module in modules()}
+    for module in modules():
+        for name in imports_of(module):
+            imported = next((each for each in (name, name.rpartition(".")[0]) if each in modules()), module)
+            if imported != module and (module, imported) not in UNTIL_MENDED_IMPORTS:
+                found[module].add(imported)
+    return found
+
+
+def part_of(module: str) -> str:
+    """The part of the house that a module belongs to: `client`, `users`, `flows`, …"""
+    first, *rest = module.split(".")
+    return rest[0] if first == PACKAGE and rest else first
+
+
+def layer_of(part: str) -> int:
+    return next(number for number, parts in enumerate(LAYERS) if part in parts)
+
+
+def test_every_part_of_the_house_has_its_layer() -> None:
+    listed = {part for parts in LAYERS for part in parts} | {SANDBOX}
+    assert {part_of(module) for module in modules()} <= listed
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if part_of(module) != SANDBOX])
+def test_imports_follow_the_arrows(module: str) -> None:
+    part = part_of(module)
+    for imported in graph()[module]:
+        its = part_of(imported)
+        if its == SANDBOX:
+            assert part in USES_SANDBOX, f"{module} imports the sandbox"
+        elif its != part:
+            allowed = layer_of(its) < layer_of(part) or {its, part} <= set(RESOURCES)
+            assert allowed, f"{module} imports {imported}, which is not below it"
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if part_of(module) == SANDBOX])
+def test_the_sandbox_imports_nothing_of_ours(module: str) -> None:
+    assert {part_of(imported) for imported in graph()[module]} <= {SANDBOX}
+    if ".deliveries." not in module:
+        assert "httpx" not in {name.split(".")[0] for name in imports_of(module)}, (
+            "only deliveries go out of the sandbox"
+        )
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    graph = {name: found - KNOWN_CIRCLES for name, found in import_graph().items() if name not in KNOWN_CIRCLES}
-    assert sum(map(len, graph.values())) > len(graph)
+    assert sum(map(len, graph().values())) > len(graph())
     try:
-        TopologicalSorter(graph).prepare()
+        TopologicalSorter(graph()).prepare()
     except CycleError as error:
         pytest.fail(" is imported by ".join(error.args[1]))
 
 
-@pytest.mark.parametrize("folder", ["prefect_calendly", "flows", "deployments"])
-def test_nothing_imports_prefects_internals(folder: str) -> None:
-    paths = sorted((ROOT / folder).rglob("*.py"))
-    assert paths
-    for path in paths:
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            for name in names:
-                first, *others = name.split(".")
-                private = others[:1] == ["cli"] or any(part.startswith("_") for part in others)
-                assert first != "prefect" or not private, f"{path.relative_to(ROOT)} imports {name}"
+def test_no_flow_imports_another_flow() -> None:
+    for module, imported in graph().items():
+        if module.startswith("flows."):
+            assert not {name for name in imported if name.startswith("flows.")}, module
+
+
+@pytest.mark.parametrize("part", WITHOUT_PREFECT)
+def test_what_anybody_can_use_without_prefect_knows_none(part: str) -> None:
+    its = [module for module in modules() if part_of(module) == part]
+    assert its
+    for module in its:
+        assert not {name for name in imports_of(module) if name.split(".")[0] == "prefect"}, module
+
+
+def test_nothing_of_prefect_is_imported_that_is_not_for_others() -> None:
+    for module in modules():
+        for name in imports_of(module):
+            first, *rest = name.split(".")
+            if first == "prefect":
+                assert not any(word.startswith("_") for word in rest), f"{module} imports {name}"
+                assert f"prefect.{rest[0] if rest else ''}" not in INTERNALS_OF_PREFECT, f"{module} imports {name}"
+
+
+def test_a_file_has_one_subject_and_so_it_is_short() -> None:
+    for module, path in modules().items():
+        lines = len(path.read_text().splitlines())
+        if module not in UNTIL_MENDED_LONGER:
+            assert lines <= (500 if module in LONGER else MOST_LINES), f"{path.relative_to(ROOT)} has {lines} lines"
 
 
 def test_prefect_finds_the_collection_and_type_checkers_the_types() -> None:
     (found,) = entry_points(group="prefect.collections", name="prefect_calendly")
     assert found.load().CalendlyCredentials is prefect_calendly.CalendlyCredentials
-    assert (PACKAGE / "py.typed").exists()
-
-
-# What the linter must find in our code, each by its rule.
-FORBIDDEN = {
-    "httpx.get('https://x.example', verify=False, timeout=1)": "S501",
-    "httpx.AsyncClient(verify=False)": "S501",
-    "ssl._create_unverified_context()": "S323",
-    "subprocess.run(f'ls {name}', shell=True)": "S602",
-    "os.system(name)": "S605",
-    "os.popen(name)": "S605",
-    "eval(name)": "S307",
-    "pickle.loads(name)": "S301",
-    "yaml.load(name)": "S506",
-    "token = 'b7e1c0'": "S105",
-}
-
-
-def rules_that_find(code: str, path: str) -> set[str]:
-    command = [sys.executable, "-m", "ruff", "check", "--output-format", "concise"]
-    done = subprocess.run(
-        [*command, "--stdin-filename", path, "-"], input=code, cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode in (0, 1), done.stderr
-    return {line.split()[1] for line in done.stdout.splitlines() if line.startswith(path)}
-
-
-@pytest.mark.parametrize("folder", ["prefect_calendly", "prefect_calendly/sandbox", "flows", "deployments"])
-def test_the_linter_lets_no_shell_and_no_unchecked_certificate_pass(folder: str) -> None:
-    modules = "import os\nimport pickle\nimport ssl\nimport subprocess\n\nimport httpx\nimport yaml\n\nname = input()\n"
-    found = rules_that_find(modules + "\n".join(FORBIDDEN), f"{folder}/planted.py")
-    assert found >= set(FORBIDDEN.values())
-
-
-def test_nobody_excuses_a_line_from_these_rules_tests_neither() -> None:
-    rules = "S323,S501,S602,S604,S605"
-    command = [
-        sys.executable,
-        "-m",
-        "ruff",
-        "check",
-        "--isolated",
-        "--ignore-noqa",
-        "--no-cache",
-        "--select",
-        rules,
-        ".",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (Path(prefect_calendly.__file__).parent / "py.typed").exists()

@@ -12,14 +12,7 @@ from pydantic import BaseModel
 
 from prefect_calendly.client import fan_out, paging, writes
 from prefect_calendly.client.answers import member_of, parsed
-from prefect_calendly.client.errors import (
-    ExternalCalendarError,
-    InvalidAnswerError,
-    NetworkError,
-    NotFoundError,
-    RateLimitedError,
-    ServerError,
-)
+from prefect_calendly.client.errors import NotFoundError
 from prefect_calendly.client.fan_out import Outcome
 from prefect_calendly.client.hosts import (
     DEFAULT_CONNECTIONS_URL,
@@ -30,8 +23,8 @@ from prefect_calendly.client.hosts import (
 )
 from prefect_calendly.client.identifiers import checked_path
 from prefect_calendly.client.meter import waiting
-from prefect_calendly.client.pace import LONGEST_WAIT_SECONDS, PROCESS_LIMITS, Limiter, Limits, TakeShare
-from prefect_calendly.client.retry import DEFAULT_RETRY, RetryPolicy, is_redirect, never_sent
+from prefect_calendly.client.pace import PROCESS_LIMITS, Limiter, Limits, TakeShare
+from prefect_calendly.client.retry import DEFAULT_RETRY, RetryPolicy, send_with_retries
 from prefect_calendly.client.transport import Method, Request, Transport, query_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -150,26 +143,7 @@ class CalendlyClient:
         """
         url = self._base_url(host) + checked_path(path)
         request = Request(method, url, path, query_of(params), json, host)
-        failures = limited = 0
-        limited_since = 0.0
-        while True:
-            try:
-                return await self._transport.send(request, repeat=bool(failures + limited))
-            except RateLimitedError as error:
-                limited += 1
-                limited_since = limited_since or self.clock()
-                named = error.retry_after_seconds or 0.0
-                wait = max(named, self.retry.limited_backoff(limited) if limited > 1 else 0.0)
-                if self.clock() - limited_since + wait > LONGEST_WAIT_SECONDS:
-                    raise
-                # The limiter makes all requests wait as long as the answer named; only what goes beyond is waited here.
-                await self._pause(wait if request.is_booking else wait - named)
-            except (NetworkError, ServerError, ExternalCalendarError, InvalidAnswerError) as error:
-                failures += 1
-                safe = method == "GET" or never_sent(error)
-                if failures >= self.retry.attempts or is_redirect(error) or not safe:
-                    raise
-                await self._pause(self.retry.backoff(failures))
+        return await send_with_retries(self._transport, request, self.retry, self.clock, self._pause)
 
     def _base_url(self, host: Host) -> str:
         if host == "gateway":

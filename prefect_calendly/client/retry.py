@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from prefect_calendly.client.errors import CalendlyError, NetworkError
+from prefect_calendly.client.errors import (
+    CalendlyError,
+    ExternalCalendarError,
+    InvalidAnswerError,
+    NetworkError,
+    RateLimitedError,
+    ServerError,
+)
+from prefect_calendly.client.pace import LONGEST_WAIT_SECONDS, Clock
+from prefect_calendly.client.transport import Request, Transport
+
+Pause = Callable[[float], Awaitable[None]]
+"""Waits for that many seconds."""
 
 # A limit that names no time opens at some moment: look often enough to lose little of what it allows.
 LONGEST_LIMITED_BACKOFF_SECONDS: Final = 5.0
@@ -78,3 +90,29 @@ def never_sent(error: CalendlyError) -> bool:
 def is_redirect(error: CalendlyError) -> bool:
     """Return whether the error is a refused redirect: repeating does not help."""
     return error.status is not None and 300 <= error.status < 400
+
+
+async def send_with_retries(
+    transport: Transport, request: Request, policy: RetryPolicy, clock: Clock, pause: Pause
+) -> Any:
+    """Send a request, and repeat it where that is safe; see `CalendlyClient.request`."""
+    failures = limited = 0
+    limited_since = 0.0
+    while True:
+        try:
+            return await transport.send(request, repeat=bool(failures + limited))
+        except RateLimitedError as error:
+            limited += 1
+            limited_since = limited_since or clock()
+            named = error.retry_after_seconds or 0.0
+            wait = max(named, policy.limited_backoff(limited) if limited > 1 else 0.0)
+            if clock() - limited_since + wait > LONGEST_WAIT_SECONDS:
+                raise
+            # The limiter makes all requests wait as long as the answer named; only what goes beyond is waited here.
+            await pause(wait if request.is_booking else wait - named)
+        except (NetworkError, ServerError, ExternalCalendarError, InvalidAnswerError) as error:
+            failures += 1
+            safe = request.method == "GET" or never_sent(error)
+            if failures >= policy.attempts or is_redirect(error) or not safe:
+                raise
+            await pause(policy.backoff(failures))

@@ -14,11 +14,9 @@ from prefect_calendly.client.errors import (
     ServerError,
     UnconfirmedWriteError,
 )
-from prefect_calendly.client.retry import DEFAULT_RETRY, RetryPolicy, is_redirect, never_sent
+from prefect_calendly.client.retry import DEFAULT_RETRY, Pause, RetryPolicy, is_redirect, never_sent
 
 T = TypeVar("T")
-
-Pause = Callable[[float], Awaitable[None]]
 
 _LOST_ANSWER = (NetworkError, ServerError, InvalidAnswerError, ExternalCalendarError)
 
