@@ -90,8 +90,7 @@ def memory() -> Claim:
 import asyncio, resource, sys
 from pathlib import Path
 from prefect_calendly import CalendlyClient
-from prefect_calendly.tasks import stream
-from prefect_calendly.scheduled_events import alist_scheduled_events
+from prefect_calendly.scheduled_events import list_scheduled_events_via
 
 def in_use():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024**2

@@ -1,4 +1,4 @@
-"""Any other endpoint, with the same safety."""
+"""Any endpoint that has no task of its own."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ async def call_endpoint_via(
     params: Mapping[str, Any] | None = None,
     json: Any = None,
 ) -> Any:
-    """Call an endpoint that has no task of its own; a GET is repeated where that helps, a write never blindly.
+    """Call an endpoint that has no task of its own.
 
-    Source: the path given.
+    A GET is repeated after errors that pass, a write only if Calendly has certainly not processed it.
+
+    Source: the given path.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         method: HTTP method.
         path: Native Calendly path, such as `/locations`; without host, without the gateway's `/calendly`.
         params: Query parameters; None values are left out.
@@ -36,8 +38,8 @@ async def call_endpoint_via(
         The decoded answer; None where there is no body.
 
     Raises:
-        ValueError: The method is unknown, or the path is no plain path.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: The method is unknown, or the path is not a plain path.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python

@@ -37,7 +37,7 @@ class BusyEvent(Resource):
 
 
 class BusyTime(Resource):
-    """A stretch in which a user cannot be booked."""
+    """A span of time in which a user cannot be booked."""
 
     type: Literal["calendly", "reserved", "external"] | str
     start_time: Time
@@ -48,14 +48,14 @@ class BusyTime(Resource):
 
 
 class Interval(Resource):
-    """From when to when, as `hh:mm` in the schedule's zone."""
+    """A span of a day, as `hh:mm` in the time zone of the schedule."""
 
     from_: str = Field(alias="from")
     to: str
 
 
 class AvailabilityRule(Resource):
-    """The hours of a weekday, or of one date (which overrides the weekday); no intervals: not available."""
+    """The hours of a weekday, or of one date, which overrides its weekday; without intervals: not available."""
 
     type: Literal["wday", "date"] | str
     wday: Weekday | str | None = None
@@ -64,7 +64,7 @@ class AvailabilityRule(Resource):
 
 
 class AvailabilitySchedule(Resource):
-    """Somebody's working hours."""
+    """A user's working hours."""
 
     uri: str
     default: bool
@@ -80,7 +80,7 @@ T = TypeVar("T", AvailableTime, BusyTime)
 async def _in_windows(
     client: CalendlyClient, path: str, model: type[T], params: dict[str, Any], start: datetime, end: datetime, days: int
 ) -> list[tuple[datetime, list[T]]]:
-    """Ask for each window of a span, several at once; for each, in order, its beginning and the answer."""
+    """Request each window of a span, several at once; return the beginning and the items of each, in order."""
     check_order(start, end, "start_time", "end_time")
 
     async def ask(window: tuple[datetime, datetime]) -> tuple[datetime, list[T]]:
@@ -100,23 +100,23 @@ async def list_available_times_via(
 ) -> list[AvailableTime]:
     """Return the open slots of an event type within a span of any length.
 
-    The API answers for 31 days at once: a longer span is asked for in windows and put together.
+    The API answers for at most 31 days at once: a longer span is requested in windows, which are put together.
 
     Source: `GET /event_type_available_times`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         event_type: URI, uuid or model.
-        start_time: From this time on (aware, any zone); Calendly wants it in the future.
-        end_time: Up to this time (aware, any zone).
-        window_days: Days per request, 1 to 31; 7 for a host that still has the old limit.
+        start_time: Beginning of the span (aware, any zone); Calendly requires a time in the future.
+        end_time: End of the span (aware, any zone).
+        window_days: Days per request, 1 to 31; use 7 where Calendly still applies its old limit.
 
     Returns:
-        The slots in order of time, each once.
+        The slots by start time, each once.
 
     Raises:
         ValueError: A time is naive, the end is not after the start, or `window_days` is out of range.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -152,23 +152,23 @@ async def list_busy_times_via(
 ) -> list[BusyTime]:
     """Return when a user is busy within a span of any length.
 
-    The API answers for 7 days at once: a longer span is asked for in windows and put together; a stretch that a
-    window cuts in two comes back whole.
+    The API answers for at most 7 days at once: a longer span is requested in windows, which are put together. A busy
+    time that two windows cut in two comes back whole.
 
     Source: `GET /user_busy_times`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         user: URI, uuid or model.
-        start_time: From this time on (aware, any zone); Calendly wants it in the future.
-        end_time: Up to this time (aware, any zone).
+        start_time: Beginning of the span (aware, any zone); Calendly requires a time in the future.
+        end_time: End of the span (aware, any zone).
 
     Returns:
-        The busy times by start.
+        The busy times by start time.
 
     Raises:
         ValueError: A time is naive, or the end is not after the start.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -191,13 +191,13 @@ alist_busy_times, list_busy_times = make_tasks("List busy times", list_busy_time
 
 
 def stitched(parts: list[tuple[datetime, list[BusyTime]]]) -> list[BusyTime]:
-    """Put the busy times of adjoining windows together: what two windows share comes once and whole.
+    """Put the busy times of adjoining windows together: one that two windows share comes once, and whole.
 
     Args:
-        parts: For each window, in order, where it begins and what is busy in it.
+        parts: For each window, in order, its beginning and its busy times.
 
     Returns:
-        All busy times by start; equal ones within one window stay (two calendars can hold the same hour).
+        All busy times by start time. Equal ones of one window stay, because two calendars can hold the same hour.
     """
     result: list[BusyTime] = []
     seen: set[tuple[Hashable, ...]] = set()
@@ -229,15 +229,15 @@ async def list_availability_schedules_via(client: CalendlyClient, user: Referenc
     Source: `GET /user_availability_schedules`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         user: URI, uuid or model.
 
     Returns:
         The schedules, with their rules in their own time zones.
 
     Raises:
-        ValueError: `user` is none.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `user` does not name a user.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python

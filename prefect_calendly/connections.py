@@ -1,4 +1,4 @@
-"""Maton connections: which Calendly accounts the gateway can speak for."""
+"""Maton connections: which Calendly accounts the gateway has access to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Connection(Resource):
     creation_time: Time
     last_updated_time: Time | None = None
     url: SecretStr | None = None
-    """Where a person authorizes it; it holds a session token, so it is masked: `url.get_secret_value()`."""
+    """Where a person authorizes it; masked, because it holds a session token: `url.get_secret_value()`."""
     app: str
     method: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -46,17 +46,17 @@ async def list_connections_via(
     Source: `GET /connections` of the connections host.
 
     Args:
-        credentials: Whose gateway key to use.
-        status: Only those in this state.
-        method: Only those authorized this way; Calendly's are `OAUTH2`.
-        limit: Return at most that many; the gateway's own default otherwise.
+        credentials: The gateway key to use.
+        status: Only connections in this state: `ACTIVE`, `PENDING` or `FAILED`.
+        method: Only connections authorized in this way; those to Calendly are `OAUTH2`.
+        limit: Return at most this many; the gateway's own limit by default.
 
     Returns:
         The connections.
 
     Raises:
         ValueError: `status`, `method` or `limit` is out of range, or the credentials are for Calendly itself.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -76,22 +76,22 @@ alist_connections, list_connections = make_tasks("List Maton connections", list_
 
 
 async def create_connection_via(client: CalendlyClient, *, method: ConnectionMethod | None = None) -> Connection:
-    """Begin a new connection to a Calendly account; a person finishes it by opening its `url` in a browser.
+    """Create a connection to a Calendly account; a person authorizes it by opening its `url` in a browser.
 
-    After a lost answer, a pending connection that was not there before is taken for the new one.
+    After a lost answer, the request is not repeated: a pending connection that was not there before is the new one.
 
     Source: `POST /connections` of the connections host.
 
     Args:
-        credentials: Whose gateway key to use.
-        method: How it is authorized; the gateway's choice by default (for Calendly `OAUTH2`).
+        credentials: The gateway key to use.
+        method: How it is authorized; the gateway chooses by default, for Calendly `OAUTH2`.
 
     Returns:
-        The pending connection; show `url.get_secret_value()` to the person, and keep it out of logs.
+        The pending connection. Show `url.get_secret_value()` to the person, and keep it out of logs.
 
     Raises:
         ValueError: `method` is unknown, or the credentials are for Calendly itself.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -119,7 +119,7 @@ acreate_connection, create_connection = make_tasks("Create a Maton connection", 
 
 
 def _new_id(body: Any) -> str:
-    """Find the ID in the answer to a new connection; its wrapping is not documented, and several were seen."""
+    """Find the ID in the answer to a new connection, which is not documented: several forms of it were seen."""
     inner = body.get("connection", body) if isinstance(body, dict) else {}
     for name in ("connection_id", "connection_Id", "id"):
         if isinstance(inner, dict) and isinstance(inner.get(name), str):
@@ -139,16 +139,16 @@ async def get_connection_via(client: CalendlyClient, connection_id: str | Connec
     Source: `GET /connections/{connection_id}` of the connections host.
 
     Args:
-        credentials: Whose gateway key to use.
+        credentials: The gateway key to use.
         connection_id: ID of the connection, or the model.
 
     Returns:
         The connection as it is now.
 
     Raises:
-        ValueError: `connection_id` is none, or the credentials are for Calendly itself.
+        ValueError: `connection_id` is not an ID, or the credentials are for Calendly itself.
         NotFoundError: There is no such connection.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -162,18 +162,18 @@ aget_connection, get_connection = make_tasks("Get a Maton connection", get_conne
 
 
 async def delete_connection_via(client: CalendlyClient, connection_id: str | Connection) -> None:
-    """Delete a connection: the gateway forgets that Calendly account.
+    """Delete a connection: the gateway then has no access to that Calendly account.
 
     Source: `DELETE /connections/{connection_id}` of the connections host.
 
     Args:
-        credentials: Whose gateway key to use.
+        credentials: The gateway key to use.
         connection_id: ID of the connection, or the model.
 
     Raises:
-        ValueError: `connection_id` is none, or the credentials are for Calendly itself.
+        ValueError: `connection_id` is not an ID, or the credentials are for Calendly itself.
         NotFoundError: There is no such connection.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -196,13 +196,13 @@ async def get_active_connection_via(
 ) -> Connection:
     """Wait until a person has authorized a new connection.
 
-    Source: `GET /connections/{connection_id}` of the connections host, again and again.
+    Source: `GET /connections/{connection_id}` of the connections host, repeatedly.
 
     Args:
-        credentials: Whose gateway key to use.
+        credentials: The gateway key to use.
         connection_id: ID of the connection, or the model.
-        timeout_seconds: How long to wait at the most.
-        poll_seconds: Pause between two looks.
+        timeout_seconds: The longest to wait.
+        poll_seconds: Pause between two requests.
 
     Returns:
         The active connection.
@@ -210,8 +210,8 @@ async def get_active_connection_via(
     Raises:
         ValueError: An argument is out of range, or the credentials are for Calendly itself.
         ConnectionFailedError: The authorization failed for good.
-        ConnectionPendingError: Nobody finished it in time.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ConnectionPendingError: Nobody authorized it in time.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -238,7 +238,7 @@ aget_active_connection, get_active_connection = make_tasks("Wait for a Maton con
 
 
 async def connection_in_use(client: CalendlyClient, connection_id: str | None) -> Connection | None:
-    """Return the named connection, or the one the gateway chooses without a name: the oldest active one."""
+    """Return the connection of this ID; for None, the one that the gateway chooses: the oldest active one."""
     if connection_id is not None:
         return await get_connection_via(client, connection_id)
     active = await list_connections_via(client, status="ACTIVE")

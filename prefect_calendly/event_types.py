@@ -104,23 +104,23 @@ async def list_event_types_via(
     Source: `GET /event_types`.
 
     Args:
-        credentials: Whose Calendly to use.
-        user: Owned or hosted by this user; this or `organization` is needed.
-        organization: All of this organization (for owners and admins).
-        active: Only active (True) or inactive (False) ones; both by default.
-        admin_managed: Only those that an admin manages, or does not.
-        user_availability_schedule: Only those that use this schedule; needs `user`.
-        sort: Comma list of `name`, `position`, `created_at` or `updated_at`, each with `:asc` or `:desc`.
-        count: Items per request, 1 to 100.
-        page_token: Where to start, from an earlier answer.
-        limit: Return at most that many; all by default.
+        credentials: The Calendly account to use.
+        user: Only those that this user owns or hosts; this or `organization` is required.
+        organization: All of this organization (owners and admins only).
+        active: True for active ones only, False for inactive ones only; both by default.
+        admin_managed: True for those that an admin manages only, False for the others only; both by default.
+        user_availability_schedule: Only those that use this availability schedule; requires `user`.
+        sort: Comma-separated list of `name`, `position`, `created_at` or `updated_at`, each with `:asc` or `:desc`.
+        count: Items per page, 1 to 100.
+        page_token: Where to start: the token of an earlier answer to the same call, with the same `count`.
+        limit: Return at most this many items; all by default.
 
     Returns:
         The event types; by name unless `sort` says otherwise.
 
     Raises:
         ValueError: An argument is missing or out of range.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -158,15 +158,15 @@ async def get_event_type_via(client: CalendlyClient, event_type: Reference) -> E
     Source: `GET /event_types/{uuid}`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         event_type: URI, uuid or model.
 
     Returns:
         The event type.
 
     Raises:
-        ValueError: `event_type` is none.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `event_type` does not name an event type.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Invitees: the people who booked, and booking for them."""
+"""Invitees: the people who booked, and bookings on their behalf."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, Literal
 
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.errors import CalendlyError, NotFoundError, PermissionDeniedError, UnconfirmedWriteError
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
 from prefect_calendly.client.times import utc, wire_time
 from prefect_calendly.event_types import get_event_type_via
-from prefect_calendly.resource import Items, Resource, Time, check_choice, check_email, check_sort, zone_names
+from prefect_calendly.resource import (
+    Items,
+    Resource,
+    Time,
+    check_choice,
+    check_email,
+    check_sort,
+    given_model,
+    zone_names,
+)
 from prefect_calendly.scheduled_events import Cancellation, list_scheduled_events_via
 from prefect_calendly.tasks import make_tasks
 from prefect_calendly.users import User, get_current_user_via
-
-G = TypeVar("G", bound=BaseModel)
 
 MOST_GUESTS = 10
 LOCATION_KINDS_WITH_PLACE = ("physical", "outbound_call", "ask_invitee", "custom")
@@ -34,7 +39,7 @@ LOCATION_KINDS: tuple[str, ...] = (
     "microsoft_teams_conference",
     "webex_conference",
 )
-# The older route has the names of scheduled events.
+# `POST /event_types/{uuid}/invitees` also takes the names that scheduled events have.
 _ALIASES_OF_EVENT_TYPE_ROUTE = ("zoom", "gotomeeting")
 
 
@@ -47,7 +52,7 @@ class QuestionAndAnswer(Resource):
 
 
 class AnswerByUuid(Resource):
-    """An answer on the booking form of the older route."""
+    """An answer on the booking form, for `route="event_type"`."""
 
     question_uuid: str
     answer: str
@@ -76,21 +81,21 @@ class Payment(Resource):
 
 
 class NoShow(Resource):
-    """The mark of an invitee who did not come."""
+    """That an invitee did not show up."""
 
     uri: str
     created_at: Time | None = None
 
 
 class Reconfirmation(Resource):
-    """Whether an invitee confirmed again."""
+    """Whether an invitee was asked to confirm again, and did."""
 
     created_at: Time | None = None
     confirmed_at: Time | None = None
 
 
 class Invitee(Resource):
-    """Somebody who booked an event."""
+    """A person who booked an event."""
 
     uri: str
     email: str
@@ -106,7 +111,7 @@ class Invitee(Resource):
     tracking: Tracking | None = None
     text_reminder_number: str | None = None
     rescheduled: bool = False
-    """True on the old invitee of a booking that was moved."""
+    """True on the old invitee of a booking that was rescheduled."""
     old_invitee: str | None = None
     new_invitee: str | None = None
     cancel_url: str | None = None
@@ -146,21 +151,21 @@ async def list_invitees_via(
     Source: `GET /scheduled_events/{uuid}/invitees`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         event: URI, uuid or model of the event.
         status: `active` or `canceled`; both by default.
-        email: Only those with this address.
+        email: Only invitees with this address.
         sort: `created_at:asc` (the default) or `created_at:desc`.
-        count: Items per request, 1 to 100.
-        page_token: Where to start, from an earlier answer.
-        limit: Return at most that many; all by default.
+        count: Items per page, 1 to 100.
+        page_token: Where to start: the token of an earlier answer to the same call, with the same `count`.
+        limit: Return at most this many items; all by default.
 
     Returns:
         The invitees.
 
     Raises:
-        ValueError: `event` is none, or an argument is out of range.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `event` does not name a scheduled event, or an argument is out of range.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -191,16 +196,16 @@ async def get_invitee_via(client: CalendlyClient, invitee: Reference, *, event: 
     Source: `GET /scheduled_events/{event_uuid}/invitees/{invitee_uuid}`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         invitee: URI or model; or the bare uuid, with `event`.
-        event: URI, uuid or model of the event; needed with a bare uuid only.
+        event: URI, uuid or model of the event; required with a bare uuid only.
 
     Returns:
         The invitee.
 
     Raises:
-        ValueError: `invitee` or `event` is none.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `invitee` does not name an invitee, `event` no event, or they do not belong together.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -234,14 +239,15 @@ async def list_invitees_of_events_via(
     status: Literal["active", "canceled"] | None = None,
     email: str | None = None,
 ) -> list[EventInvitees]:
-    """Return the invitees of many events: one task, a bounded number of requests at once.
+    """Return the invitees of many events, with a bounded number of requests at once.
 
-    An event that cannot be read does not hide the others; a refused key or a missing connection ends it all.
+    An event that cannot be read has an error, and the others are read all the same. A refused key or a missing
+    connection ends the call.
 
     Source: `GET /scheduled_events/{uuid}/invitees`, for each event.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         events: URIs, uuids or models.
         status: `active` or `canceled`; both by default.
         email: Only those with this address.
@@ -250,7 +256,7 @@ async def list_invitees_of_events_via(
         For each event, in the same order, its invitees or its error.
 
     Raises:
-        ValueError: `events` is no list of events, or a filter is out of range; before any request.
+        ValueError: `events` is not a list of events, or a filter is out of range. Nothing was sent.
         AuthenticationError: The key or token was refused.
         NoConnectionError: There is no Calendly connection.
 
@@ -296,40 +302,40 @@ async def create_invitee_via(
     event_guests: Sequence[str] = (),
     route: Literal["official", "event_type"] = "official",
 ) -> Invitee:
-    """Book an open slot of an event type; invitations and e-mails go out.
+    """Book an open slot of an event type; Calendly sends invitations and e-mails.
 
-    After a lost answer the booking is looked up (same event type, start and address) and never sent again, so that
-    nobody gets a second meeting; if the invitee has that slot already, that invitee is returned.
+    After a lost answer, the booking is looked up by event type, start and address, and never sent again, so that nobody
+    gets a second meeting. An invitee of this address who has that slot already is returned then.
 
     Source: `POST /invitees`; with `route="event_type"`, `POST /event_types/{uuid}/invitees`.
 
     Args:
-        credentials: Whose Calendly to use; needs a paid plan on older accounts.
+        credentials: The Calendly account to use; older accounts need a paid plan.
         event_type: URI, uuid or model.
-        start_time: Aware, any zone; must be an open slot (`list_available_times`).
+        start_time: Start of an open slot (aware, any zone), as `list_available_times` returns it.
         email: Address of the invitee.
         timezone: IANA name of the invitee's zone, such as `Europe/Berlin`.
-        name: Full name; this or `first_name` is needed.
-        first_name: With `last_name`, for forms that split the name.
-        last_name: See `first_name`.
+        name: Full name; this or `first_name` is required.
+        first_name: First name, for forms that ask for first and last name.
+        last_name: Last name, with `first_name`.
         text_reminder_number: Phone number for text reminders, in international form.
-        location: Where it takes place, `{"kind": …}` and, for a kind that needs one, `"location"`; one that the event
-            type offers. Leave it out where the event type has none, and for round robin.
+        location: One of the locations that the event type offers: `{"kind": …}`, and `"location"` for a kind that
+            needs it. Leave it out where the event type has none, and for round robin.
         questions_and_answers: Answers to the form's questions: `question` (its exact text), `answer`, `position`;
             with `route="event_type"`: `question_uuid`, `answer`.
         tracking: Where the booking came from.
-        event_guests: At most 10 further addresses.
-        route: `official` is Calendly's documented path; `event_type` the one of the gateway's own documents.
+        event_guests: Addresses of at most 10 guests.
+        route: `official` for the endpoint of Calendly's documentation, `event_type` for that of the gateway's.
 
     Returns:
-        The invitee; `event` is the URI of the new event.
+        The new invitee; `event` is the URI of the new event.
 
     Raises:
-        ValueError: An argument is missing or out of range; before any request.
-        SlotFilledError: Somebody else has that start time.
-        PlanRequiredError: The plan has no booking by API.
+        ValueError: An argument is missing or out of range. Nothing was sent.
+        SlotFilledError: The slot is no longer open.
+        PlanRequiredError: The plan does not include bookings by the API.
         UnconfirmedWriteError: The answer was lost, and the booking was not found, or could not be looked up.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -355,7 +361,7 @@ async def create_invitee_via(
     kinds = LOCATION_KINDS if route == "official" else (*LOCATION_KINDS, *_ALIASES_OF_EVENT_TYPE_ROUTE)
     _check_booking(email, timezone, name, first_name, location, kinds, event_guests)
     answer_model = QuestionAndAnswer if route == "official" else AnswerByUuid
-    answers = [_given(answer_model, item, "questions_and_answers") for item in questions_and_answers]
+    answers = [given_model(answer_model, item, "questions_and_answers") for item in questions_and_answers]
     person = {
         "name": name,
         "first_name": first_name,
@@ -371,7 +377,7 @@ async def create_invitee_via(
     if answers:
         body["questions_and_answers"] = [answer.model_dump() for answer in answers]
     if tracking is not None:
-        body["tracking"] = _given(Tracking, tracking, "tracking").model_dump()
+        body["tracking"] = given_model(Tracking, tracking, "tracking").model_dump()
     if event_guests:
         body["event_guests"] = list(event_guests)
     if route == "official":
@@ -403,7 +409,7 @@ def _check_booking(
     location_kinds: Sequence[str],
     event_guests: Sequence[str],
 ) -> None:
-    """Check what can be checked before anything is sent; the texts never repeat a personal detail."""
+    """Check all that can be checked before anything is sent; the error texts repeat no personal detail."""
     if not name and not first_name:
         raise ValueError("give the invitee's `name`, or `first_name` (and `last_name`)")
     check_email(email or "", "email")
@@ -421,24 +427,11 @@ def _check_booking(
             raise ValueError(f"location of kind {location['kind']!r} needs 'location' too")
 
 
-def _given(model: type[G], value: Any, argument: str) -> G:
-    """Read a model that the caller gives, whole or as a mapping; a misspelled member is an error, not dropped."""
-    try:
-        given = model.model_validate(value.model_dump() if isinstance(value, model) else value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise ValueError(f"{argument}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if given.model_extra:
-        known = ", ".join(model.model_fields)
-        raise ValueError(f"{argument} has an unknown member {next(iter(given.model_extra))!r}; there are {known}")
-    return given
-
-
 async def _booking(client: CalendlyClient, event_type: str, start: datetime, email: str) -> Invitee | None:
-    """Look an active booking up by event type, start and address.
+    """Look up an active booking by event type, start and address.
 
     Raises:
-        UnconfirmedWriteError: It was not found where the user may look, and may be where the user may not.
+        UnconfirmedWriteError: It was not found among the events that this user may read, and there may be others.
     """
     user = await get_current_user_via(client)
     filters: dict[str, Any] = {

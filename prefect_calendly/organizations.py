@@ -1,4 +1,4 @@
-"""Organizations: who belongs to one, in what role."""
+"""Organizations: who belongs to them, and in which role."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ async def list_memberships_via(
     Source: `GET /organization_memberships`.
 
     Args:
-        credentials: Whose Calendly to use.
-        organization: Of this organization; this or `user` is needed.
-        user: Of this user.
-        email: Of the user with this address.
-        role: Only this role.
-        count: Items per request, 1 to 100.
-        page_token: Where to start, from an earlier answer.
-        limit: Return at most that many; all by default.
+        credentials: The Calendly account to use.
+        organization: Only memberships of this organization; this or `user` is required.
+        user: Only memberships of this user.
+        email: Only the membership of the user with this address.
+        role: Only memberships with this role: `owner`, `admin` or `user`.
+        count: Items per page, 1 to 100.
+        page_token: Where to start: the token of an earlier answer to the same call, with the same `count`.
+        limit: Return at most this many items; all by default.
 
     Returns:
         The memberships.
 
     Raises:
-        ValueError: Neither `organization` nor `user`, or an argument is out of range.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: Neither `organization` nor `user` is given, or an argument is out of range.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""What all Calendly models share, and the checks of their tasks' arguments."""
+"""What all Calendly models have in common, and the checks of arguments."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from prefect_calendly.client.times import utc
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
 
 
 class Resource(BaseModel):
-    """An immutable piece of a Calendly answer; members we do not know are kept (`model_extra`).
+    """An immutable part of a Calendly answer; members that the model does not name are kept in `model_extra`.
 
     Validation errors do not show the input: answers hold personal data.
     """
@@ -32,7 +33,7 @@ def _none_is_empty(value: Any) -> Any:
 
 
 Items = Annotated[tuple[T, ...], BeforeValidator(_none_is_empty)]
-"""Members of a list that Calendly may also give as null."""
+"""A list, for which Calendly may also give null."""
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -40,39 +41,54 @@ def _in_utc(value: datetime) -> datetime:
 
 
 Time = Annotated[datetime, AfterValidator(_in_utc)]
-"""A time in an answer: always aware; Calendly's are in UTC, also where one does not say so."""
+"""A time in an answer, always aware: one without a zone is in UTC, as all times of Calendly are."""
 
 
 @functools.cache
 def zone_names() -> frozenset[str]:
-    """Return the IANA names of all time zones known here; they are read from disk, once."""
+    """Return the IANA names of all time zones that this machine knows; they are read from disk once."""
     return frozenset(available_timezones())
 
 
 def check_order(start: datetime | None, end: datetime | None, start_name: str, end_name: str) -> None:
-    """Check that two aware times, where both are given, are in order; raise ValueError otherwise."""
+    """Check that the end is after the start, if both are given; raise ValueError otherwise."""
     if start is not None and end is not None and utc(end, end_name) <= utc(start, start_name):
         raise ValueError(f"{end_name} must be after {start_name}")
 
 
 def check_sort(sort: str | None, fields: Sequence[str]) -> None:
-    """Check a `sort` argument: a comma list of `field:asc` or `field:desc`; raise ValueError otherwise."""
+    """Check a `sort` argument: `field:asc` or `field:desc`, separated by commas; raise ValueError otherwise."""
     for part in sort.split(",") if sort is not None else ():
         field, _, direction = part.partition(":")
         if field not in fields or direction not in ("asc", "desc"):
-            raise ValueError(f"sort must be a comma list of {', '.join(fields)} with :asc or :desc, not {sort!r}")
+            raise ValueError(
+                f"sort must be a comma-separated list of {', '.join(fields)} with :asc or :desc, not {sort!r}"
+            )
 
 
 def check_choice(value: object, choices: Sequence[str], argument: str) -> None:
-    """Check that an argument, where it is given, is one of its choices; raise ValueError otherwise."""
+    """Check that an argument, if it is given, is one of its choices; raise ValueError otherwise."""
     if value is not None and value not in choices:
         raise ValueError(f"{argument} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def check_email(value: str | None, argument: str) -> None:
-    """Check an e-mail address, where it is given; raise ValueError, which does not repeat it, otherwise."""
+    """Check an e-mail address, if it is given; raise ValueError otherwise. The text does not repeat the address."""
     if value is not None and not (isinstance(value, str) and _EMAIL.fullmatch(value)):
         raise ValueError(f"{argument} must be an e-mail address")
+
+
+def given_model(model: type[M], value: Any, argument: str) -> M:
+    """Read a model that the caller gives, as such or as a mapping; a misspelled member is an error."""
+    try:
+        given = model.model_validate(value.model_dump() if isinstance(value, model) else value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise ValueError(f"{argument}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if given.model_extra:
+        known = ", ".join(model.model_fields)
+        raise ValueError(f"{argument} has an unknown member {next(iter(given.model_extra))!r}; there are {known}")
+    return given
 
 
 def windows(start: datetime, end: datetime, days: int) -> Iterator[tuple[datetime, datetime]]:

@@ -1,4 +1,4 @@
-"""Scheduled events: meetings in calendars."""
+"""Scheduled events: meetings that were booked."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class EventMembership(Resource):
 
 
 class EventGuest(Resource):
-    """Somebody whom an invitee brings along."""
+    """A guest of an invitee."""
 
     email: str
     created_at: Time | None = None
@@ -77,14 +77,14 @@ class EventGuest(Resource):
 
 
 class CalendarEvent(Resource):
-    """The event's twin in the host's own calendar."""
+    """The same event in the host's own calendar."""
 
     kind: Literal["exchange", "google", "icloud", "outlook", "outlook_desktop"] | str
     external_id: str | None = None
 
 
 class ScheduledEvent(Resource):
-    """A meeting."""
+    """A meeting that was booked."""
 
     uri: str
     name: str | None = None
@@ -124,25 +124,25 @@ async def list_scheduled_events_via(
     Source: `GET /scheduled_events`.
 
     Args:
-        credentials: Whose Calendly to use.
-        user: Of this user; for anyone but the credentials' own user give `organization` too.
-        organization: Of this organization (all its events: for owners and admins).
-        group: Of this group; give `organization` too.
-        invitee_email: Only those with an invitee of this address.
+        credentials: The Calendly account to use.
+        user: Only events of this user; for another user than the credentials' own, give `organization` too.
+        organization: Only events of this organization; all of its events are for owners and admins only.
+        group: Only events of this group; give `organization` too.
+        invitee_email: Only events with an invitee of this address.
         status: `active` or `canceled`; both by default.
-        min_start_time: Only those that start at this time (aware, any zone) or later.
-        max_start_time: Only those that start before this time (aware, any zone).
+        min_start_time: Only events that start at this time (aware, any zone) or later.
+        max_start_time: Only events that start before this time (aware, any zone).
         sort: `start_time:asc` or `start_time:desc`.
-        count: Items per request, 1 to 100.
-        page_token: Where to start, from an earlier answer.
-        limit: Return at most that many; all by default.
+        count: Items per page, 1 to 100.
+        page_token: Where to start: the token of an earlier answer to the same call, with the same `count`.
+        limit: Return at most this many items; all by default.
 
     Returns:
         The events.
 
     Raises:
         ValueError: No owner is given, a time is naive, or an argument is out of range.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -189,15 +189,15 @@ async def get_scheduled_event_via(client: CalendlyClient, event: Reference) -> S
     Source: `GET /scheduled_events/{uuid}`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         event: URI, uuid or model.
 
     Returns:
         The event as it is now.
 
     Raises:
-        ValueError: `event` is none.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `event` does not name a scheduled event.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -219,30 +219,30 @@ async def cancel_scheduled_event_via(
     drop_refused_reason: bool = False,
     already_canceled_ok: bool = True,
 ) -> Cancellation:
-    """Cancel a scheduled event for **all** its invitees; Calendly tells them.
+    """Cancel a scheduled event for **all** its invitees; Calendly notifies them.
 
-    An event that is canceled already counts as success, unless told otherwise. After a lost answer the event's
-    state is read before anything is repeated.
+    An event that is already canceled counts as success unless `already_canceled_ok` is off. After a lost answer, the
+    state of the event is read before anything is repeated.
 
     Source: `POST /scheduled_events/{uuid}/cancellation`.
 
     Args:
-        credentials: Whose Calendly to use; a host of the event, or an owner or admin.
+        credentials: The Calendly account to use: of a host of the event, or of an owner or admin.
         event: URI, uuid or model of a future event.
         reason: Text for the invitees, at most 10,000 characters.
-        drop_refused_reason: Some accounts refuse any reason with a 400: cancel without one then.
+        drop_refused_reason: Cancel without a reason if Calendly refuses it: some accounts answer 400 to any reason.
         already_canceled_ok: Whether an event that somebody else has canceled counts as success.
 
     Returns:
-        Who canceled it, when and why; of the earlier cancellation if there was one (without members if Calendly
-        says that there was one and then does not show it).
+        Who canceled it, when and why. If it was already canceled: that cancellation, without members where Calendly
+        does not show it.
 
     Raises:
-        ValueError: `event` is none, or `reason` is too long.
-        EventInPastError: It has begun.
-        AlreadyCanceledError: Somebody else has canceled it, and `already_canceled_ok` is off.
-        UnconfirmedWriteError: The answer was lost and the state could not be read.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `event` does not name a scheduled event, or `reason` is too long.
+        EventInPastError: The event has begun.
+        AlreadyCanceledError: It is already canceled, and `already_canceled_ok` is off.
+        UnconfirmedWriteError: The answer was lost, and the state of the event could not be read.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -278,11 +278,11 @@ async def cancel_scheduled_event_via(
             raise
         try:
             found = await existing()
-        except CalendlyError:  # canceled it is: only by whom cannot be told
+        except CalendlyError:  # it is canceled; only who did it is not known
             return Cancellation()
         if found is None:
             raise InvalidAnswerError(
-                "Calendly says that the event is canceled already, and shows it as active", method="POST", path=path
+                "Calendly says that the event is already canceled, and shows it as active", method="POST", path=path
             ) from error
         return found
 

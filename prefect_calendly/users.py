@@ -32,13 +32,13 @@ async def get_current_user_via(client: CalendlyClient) -> User:
     Source: `GET /users/me`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
 
     Returns:
         The user; `current_organization` is the URI that organization-wide calls need.
 
     Raises:
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -58,15 +58,15 @@ async def get_user_via(client: CalendlyClient, user: Reference) -> User:
     Source: `GET /users/{uuid}`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         user: URI, uuid or model of the user; `me` is the current one.
 
     Returns:
         The user.
 
     Raises:
-        ValueError: `user` is no user.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `user` does not name a user.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Webhook subscriptions: where Calendly delivers what happens."""
+"""Webhook subscriptions: which URLs Calendly sends events to."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class WebhookSubscription(Resource):
     @model_validator(mode="before")
     @classmethod
     def _without_key(cls, values: Any) -> Any:
-        """Calendly never returns it; if anybody did, it would be kept as all unknown members are."""
+        """Calendly never returns the key; if it did, it would be kept, as all unknown members are."""
         return {name: value for name, value in values.items() if name != "signing_key"}
 
 
@@ -70,16 +70,16 @@ def _owner(organization: Reference, scope: str, user: Reference | None, group: R
 
 
 def checked_callback_url(url: str) -> str:
-    """Check the URL that Calendly shall deliver to: https, with a host, no user, no fragment.
+    """Check a URL that Calendly is to deliver to: https, with a host, without user and fragment.
 
     Args:
-        url: The URL; http:// is fine for this machine only, where the sandbox delivers and Calendly does not.
+        url: The URL; http:// is allowed for this machine only, where the sandbox can deliver and Calendly cannot.
 
     Returns:
         The same URL.
 
     Raises:
-        ValueError: It is no such URL.
+        ValueError: It is not such a URL.
     """
     wanted = (
         "url must be an https:// URL that Calendly can reach, without user, fragment or blanks"
@@ -98,17 +98,17 @@ def checked_callback_url(url: str) -> str:
 
 
 def checked_events(events: Iterable[str], scope: str) -> list[str]:
-    """Check event names against a scope, such as `meeting_recap.*` for scope user only.
+    """Check event names against a scope: `meeting_recap.*`, for example, exists in scope `user` only.
 
     Args:
-        events: Names such as `invitee.created`; unknown names are let through for what Calendly adds.
+        events: Names such as `invitee.created`; unknown ones pass, because Calendly may add some.
         scope: `organization`, `user` or `group`.
 
     Returns:
         The names, each once, in order.
 
     Raises:
-        ValueError: There is none, one is no event name, or one is not to be had in this scope.
+        ValueError: There is no event, one is not an event name, or one does not exist in this scope.
     """
     names = list(dict.fromkeys([events] if isinstance(events, str) else events))
     if not names:
@@ -139,22 +139,22 @@ async def list_webhook_subscriptions_via(
     Source: `GET /webhook_subscriptions`.
 
     Args:
-        credentials: Whose Calendly to use.
-        organization: Of this organization.
+        credentials: The Calendly account to use.
+        organization: The organization that the subscriptions belong to.
         scope: `organization`, `user` or `group`.
-        user: Whose, with scope user.
-        group: Whose, with scope group.
+        user: The user; required with scope `user`, and only then.
+        group: The group; required with scope `group`, and only then.
         sort: `created_at:asc` or `created_at:desc`.
-        count: Items per request, 1 to 100.
-        page_token: Where to start, from an earlier answer.
-        limit: Return at most that many; all by default.
+        count: Items per page, 1 to 100.
+        page_token: Where to start: the token of an earlier answer to the same call, with the same `count`.
+        limit: Return at most this many items; all by default.
 
     Returns:
         The subscriptions.
 
     Raises:
-        ValueError: The owner does not fit the scope, or an argument is out of range.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `user` and `group` do not fit `scope`, or an argument is out of range.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -193,30 +193,31 @@ async def create_webhook_subscription_via(
     group: Reference | None = None,
     signing_key: SecretStr | str | None = None,
 ) -> WebhookSubscription:
-    """Subscribe a URL to events; it must not be subscribed yet.
+    """Subscribe a URL to events.
 
-    After a lost answer the subscription is looked up before anything is repeated.
+    After a lost answer, the subscription is looked up before anything is repeated.
 
     Source: `POST /webhook_subscriptions`.
 
     Args:
-        credentials: Whose Calendly to use; needs a plan with webhooks.
-        url: Where Calendly shall deliver: https, reachable from outside.
+        credentials: The Calendly account to use; its plan must include webhooks.
+        url: The https URL that Calendly delivers to; it must be reachable from outside, and not be subscribed yet.
         events: Names such as `invitee.created`.
-        organization: In this organization.
-        scope: `organization` (for owners and admins), `user` or `group`.
-        user: Whose, with scope user.
-        group: Whose, with scope group.
-        signing_key: Shared secret that signs the deliveries (personal tokens only; OAuth apps have their own).
+        organization: The organization that the subscription belongs to.
+        scope: `organization` (owners and admins only), `user` or `group`.
+        user: The user; required with scope `user`, and only then.
+        group: The group; required with scope `group`, and only then.
+        signing_key: Secret that Calendly signs the deliveries with; for personal access tokens only, because an OAuth
+            app has its own.
 
     Returns:
         The subscription.
 
     Raises:
-        ValueError: `url`, `events` or the owner do not fit; before any request.
-        ConflictError: The URL is subscribed already.
-        PlanRequiredError: The plan has no webhooks.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `url` or `events` is not usable, or `user` and `group` do not fit `scope`. Nothing was sent.
+        ConflictError: The URL is already subscribed.
+        PlanRequiredError: The plan does not include webhooks.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -260,15 +261,15 @@ async def get_webhook_subscription_via(client: CalendlyClient, subscription: Ref
     Source: `GET /webhook_subscriptions/{uuid}`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         subscription: URI, uuid or model.
 
     Returns:
         The subscription as it is now.
 
     Raises:
-        ValueError: `subscription` is none.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        ValueError: `subscription` does not name a webhook subscription.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python
@@ -285,18 +286,20 @@ aget_webhook_subscription, get_webhook_subscription = make_tasks(
 
 
 async def delete_webhook_subscription_via(client: CalendlyClient, subscription: Reference) -> None:
-    """Delete a webhook subscription; after a lost answer, look whether it is gone before repeating.
+    """Delete a webhook subscription.
+
+    After a lost answer, it is looked up before anything is repeated.
 
     Source: `DELETE /webhook_subscriptions/{uuid}`.
 
     Args:
-        credentials: Whose Calendly to use.
+        credentials: The Calendly account to use.
         subscription: URI, uuid or model.
 
     Raises:
-        ValueError: `subscription` is none.
+        ValueError: `subscription` does not name a webhook subscription.
         NotFoundError: There is no such subscription.
-        CalendlyError: See `prefect_calendly.client.errors`.
+        CalendlyError: The call failed; see `prefect_calendly.client.errors`.
 
     Example:
         ```python

@@ -53,22 +53,16 @@ LONGER = {
 
 # What other rooms still have to mend; each is removed from here by whoever has mended it.
 UNTIL_MENDED_IMPORTS = {
-    ("prefect_calendly.events.events", "prefect_calendly.webhooks.deliveries"),
     ("flows.cancel_blocked_domains", "flows.harmless"),
-    ("flows.ensure_webhook_subscription", "flows.poll_bookings"),
     ("flows.ensure_webhook_subscription", "flows.signing_keys"),
     ("flows.ensure_webhook_subscription", "flows.webhook_gap"),
     ("flows.ensure_webhook_subscription", "flows.webhook_receiver"),
-    ("flows.reconcile_bookings", "flows.poll_bookings"),
     ("flows.record_expired_approval", "flows.cancel_blocked_domains"),
     ("flows.screen_booking", "flows.cancel_blocked_domains"),
-    ("flows.webhook_gap", "flows.poll_bookings"),
 }
 UNTIL_MENDED_LONGER = {
     "flows.cancel_blocked_domains",
     "flows.ensure_webhook_subscription",
-    "flows.poll_bookings",
-    "flows.reconcile_bookings",
     "prefect_calendly.webhooks.receiver",
 }
 

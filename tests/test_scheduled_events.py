@@ -136,7 +136,7 @@ AWARE = datetime(2026, 1, 1, tzinfo=UTC)
         ({"user": ALICE, "max_start_time": NAIVE, "min_start_time": AWARE}, "max_start_time must be an aware"),
         ({"user": ALICE, "min_start_time": "2026-01-01"}, "min_start_time must be an aware datetime, not str"),
         ({"user": ALICE, "min_start_time": AWARE, "max_start_time": AWARE}, "max_start_time must be after min_start"),
-        ({"user": ALICE, "sort": "name:asc"}, "sort must be a comma list of start_time"),
+        ({"user": ALICE, "sort": "name:asc"}, "sort must be a comma-separated list of start_time"),
         ({"user": ALICE, "count": 0}, "count must be 1 to 100"),
         ({"user": ALICE, "limit": 0}, "limit must be at least 1"),
     ],

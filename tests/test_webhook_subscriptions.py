@@ -206,7 +206,7 @@ async def test_what_does_not_fit_costs_no_request(
     ("change", "words"),
     [
         ({"scope": "user"}, "`user` is needed"),
-        ({"sort": "url:asc"}, "sort must be a comma list of created_at"),
+        ({"sort": "url:asc"}, "sort must be a comma-separated list of created_at"),
         ({"count": 0}, "count must be"),
         ({"limit": 0}, "limit must be"),
     ],
