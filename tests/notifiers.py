@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -26,11 +26,11 @@ RECORDER = "recorder-of-tests/ops"
 
 
 @pytest.fixture
-async def recorder(request: pytest.FixtureRequest) -> list[tuple[str | None, str]]:
+def recorder(request: pytest.FixtureRequest) -> list[tuple[str | None, str]]:
     """Subjects and bodies of what is sent through the block RECORDER: inline, or in a test with `prefect_server`."""
     if "prefect_server" in request.fixturenames:
         request.getfixturevalue("prefect_server")
-        await Recorder().asave("ops", overwrite=True)
+        Recorder().save("ops", overwrite=True)
     else:
         request.getfixturevalue("inline").blocks[RECORDER] = Recorder()
     Recorder.sent.clear()
@@ -65,7 +65,7 @@ class Receiver:
         self._thread.start()
 
     def webhook(self) -> NotificationBlock:
-        """Return the block that posts to this server, as a person fills it in in the UI."""
+        """Return the block that posts to this server, as a person enters it in the UI."""
         from prefect.blocks.notifications import CustomWebhookNotificationBlock  # imports all of apprise
 
         message = {"subject": "{{subject}}", "body": "{{body}}", "key": "{{key}}"}
@@ -89,12 +89,12 @@ class Receiver:
 
 
 @pytest.fixture
-async def receiver(request: pytest.FixtureRequest) -> AsyncIterator[Receiver]:
+def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
     """What is sent through the block `receiver.block`: inline, or in a test with `prefect_server`."""
     receiver = Receiver()
     if "prefect_server" in request.fixturenames:
         request.getfixturevalue("prefect_server")
-        await receiver.save()
+        receiver.webhook().save("ops", overwrite=True)
     else:
         request.getfixturevalue("inline").blocks[receiver.block] = receiver.webhook()
     yield receiver
