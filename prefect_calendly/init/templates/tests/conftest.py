@@ -14,7 +14,7 @@ pytest_plugins = ["prefect_calendly.sandbox.pytest"]  # the fixture `calendly_sa
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server() -> Iterator[None]:
     """A Prefect server with an empty database, for as long as the tests run."""
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=300):
         yield
 
 
