@@ -264,7 +264,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def until(look: Callable[[], T], seconds: float = 120) -> T:
+def until(look: Callable[[], T], seconds: float = 300) -> T:
     """Look again and again, until there is something to see."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

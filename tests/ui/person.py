@@ -25,7 +25,9 @@ DESK = 1280
 
 T = TypeVar("T")
 
-expect.set_options(timeout=20_000)  # the machine may be slow, and busy with a flow run
+# The machine may be busy with flow runs and other tests: patience costs nothing where all is well.
+expect.set_options(timeout=60_000)
+_ATTEMPTS = 15
 
 # Runs in Chromium: the largest contrast, as WCAG 2 defines it, between a picture's background and the text on it.
 _CONTRAST = """async ([png, width]) => {
@@ -80,7 +82,7 @@ class Person:
         )
         self._contexts.append(context)
         context.route("**", self._answer)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.goto(f"{self.stack.ui_url}/v2{path}")
         return page
@@ -227,7 +229,7 @@ def field(page: Page | Locator, title: str) -> Locator:
 def add_item(at: Locator, text: str) -> None:
     """Add a text to a list of a form."""
     before = at.locator("textarea").count()
-    for _ in range(5):  # a click is lost while the form is still filling in defaults
+    for _ in range(_ATTEMPTS):  # a click is lost while the form is still filling in defaults
         at.get_by_role("button", name="Add item").click()
         with contextlib.suppress(AssertionError):
             expect(at.locator("textarea")).to_have_count(before + 1, timeout=2_000)
@@ -238,7 +240,7 @@ def add_item(at: Locator, text: str) -> None:
 def open_tab(page: Page, name: str) -> None:
     """Open a tab of a page, also of one that is still rendering and loses clicks."""
     tab = page.get_by_role("tab", name=name)
-    for _ in range(5):
+    for _ in range(_ATTEMPTS):
         tab.click()
         with contextlib.suppress(AssertionError):
             expect(tab).to_have_attribute("aria-selected", "true", timeout=2_000)
@@ -253,7 +255,7 @@ def choose(page: Page, at: Locator, option: str | re.Pattern[str], *, another: b
     """
     name: dict[str, Any] = {"name": option, "exact": isinstance(option, str)}
     wanted = page.get_by_role("option", **name)
-    for _ in range(5):
+    for _ in range(_ATTEMPTS):
         with contextlib.suppress(PlaywrightTimeout):
             if not wanted.is_visible():
                 at.click(timeout=5_000)
@@ -278,7 +280,7 @@ def created_run(page: Page, press: Callable[[], None]) -> str:
 def search(page: Page, text: str) -> Locator:
     """Search in a table artifact; return the rows that match."""
     rows = page.locator("tbody tr")
-    for _ in range(5):  # what is typed before the page has loaded its run is lost
+    for _ in range(_ATTEMPTS):  # what is typed before the page has loaded its run is lost
         page.get_by_placeholder("Search").fill(text)
         with contextlib.suppress(AssertionError):
             expect(rows).to_have_count(1, timeout=2_000)

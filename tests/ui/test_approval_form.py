@@ -13,7 +13,6 @@ from tests.ui.person import PHONE, Person, choose, field, sideways, until
 
 pytestmark = pytest.mark.stack
 
-ENDED = 120_000
 REASON = "Please write to us instead."
 
 
