@@ -93,7 +93,7 @@ PROGRAMS = [
     block
     for block in BLOCKS
     if re.search(r"^(next_meetings\(\)|(print\()?asyncio\.run)", block, re.MULTILINE)
-    and not re.search(r"^from flows\.(?!availability_digest)", block, re.MULTILINE)
+    and not re.search(r"^from (prefect_calendly\.)?flows\.(?!availability_digest)", block, re.MULTILINE)
 ]
 
 

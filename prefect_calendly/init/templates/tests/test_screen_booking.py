@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from flows.screen_booking import CancelPolicy, screen_booking  # type: ignore[attr-defined]
+from flows.screen_booking import screen_booking
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.screening.policy import CancelPolicy
 
 POLICY = CancelPolicy(blocked_domains=["spam.example"], scope="organization")
 
