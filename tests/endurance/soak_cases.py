@@ -152,7 +152,7 @@ class Webhook(Case):
         world.sandbox("/deliveries?wait=30")
         block = world.block()
         ring = block["data"]["value"] if block else {"keys": [], "subscription": None}
-        (memory,) = world.variables()
+        (memory,) = world.states()
         hooks, delivered = world.hooks(), world.listener.delivered(list(world.people)[-1])
         in_prefect = " ".join(world.events())
         self._missing = [
@@ -167,7 +167,7 @@ class Webhook(Case):
             "subscriptions of other URLs": world.state()["webhook_subscriptions"] - len(hooks),
             "keys in the block": len(ring["keys"]),
             "the block names the subscription": [ring["subscription"]] == [_uuid(hook) for hook in hooks],
-            "the variable names the subscription": [memory["subscription"]] == [_uuid(hook) for hook in hooks],
+            "the state names the subscription": [memory["subscription"]] == [_uuid(hook) for hook in hooks],
             "the gap that is still to be filled": memory["gap_since"],
             "signed with the newest key": [_is_signed(sign, body, ring["keys"][0]) for sign, body in delivered],
         }

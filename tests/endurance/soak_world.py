@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any, Final
 
+from prefect_calendly.runs.state import TYPE_SLUG
 from tests.endurance.running import ask
 
 BLOCK: Final = "soak-signing-key"
@@ -125,9 +126,7 @@ class World:
     def reset(self, **options: Any) -> None:
         """Start over. Only events stay in Prefect; they are about other invitees than those that are booked now."""
         self.sandbox("/reset", options)
-        for variable in self.prefect("/variables/filter", {}):
-            self.prefect(f"/variables/{variable['id']}", method="DELETE")
-        if block := self.block():
+        for block in [*self._states(), *filter(None, [self.block()])]:
             self.prefect(f"/block_documents/{block['id']}", method="DELETE")
         self.people.clear()
         self.listener.deliveries.clear()
@@ -152,8 +151,12 @@ class World:
         wanted = {"block_documents": {"name": {"any_": [BLOCK]}}, "include_secrets": True}
         return next(iter(self.prefect("/block_documents/filter", wanted)), None)
 
-    def variables(self) -> list[dict[str, Any]]:
-        return [variable["value"] for variable in self.prefect("/variables/filter", {})]
+    def states(self) -> list[dict[str, Any]]:
+        """Return what the flows have left for their next runs."""
+        return [block["data"]["value"] for block in self._states()]
+
+    def _states(self) -> list[dict[str, Any]]:
+        return list(self.prefect("/block_documents/filter", {"block_types": {"slug": {"any_": [TYPE_SLUG]}}}))
 
     def events(self) -> list[str]:
         """Return the events in Prefect about the invitees of this world, as `event: invitee, by source`."""
