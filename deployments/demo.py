@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CALLBACK_URL: Final = "https://hooks.example.com/calendly"
 BLOCKED_DOMAINS: Final = ["blocked.example", "spam-corp.example", "bücher.example"]
-_LONGEST_START_SECONDS: Final = 180
+_LONGEST_START_SECONDS: Final = 300
 
 _started: list[subprocess.Popen[str]] = []
 

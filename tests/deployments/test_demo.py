@@ -24,7 +24,7 @@ def run_demo(home: Path, *arguments: str, **environment: str) -> subprocess.Comp
     """Run the demo as `make demo` does, in a process of its own."""
     command = [sys.executable, "-m", "deployments.demo", "--home", str(home), *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=900
     )
 
 

@@ -154,7 +154,7 @@ def test_the_run_of_a_worker_that_ended_is_run_again_and_cancels_exactly_what_wa
         )
         case.start_worker()
         case.start_run()
-    wait_until(lambda: all(case.canceled for case in every), 90, every)
+    wait_until(lambda: all(case.canceled for case in every), 300, every)
     for how, case in cases.items():
         assert case.state == "Running"
         case.end_worker(how)
