@@ -4,7 +4,6 @@ in memory. What Prefect itself does about runs is tested where a server is (`pre
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +16,7 @@ from prefect import Flow, Task
 from prefect.artifacts import Artifact
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+from prefect.server.api.server import SubprocessASGIServer
 from prefect.utilities.callables import get_call_parameters
 
 from prefect_calendly.events import emit
@@ -49,7 +48,7 @@ class Inline:
 
 
 @pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inline]:
+def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
     """Run flows and tasks in place; a test that uses this needs no Prefect server."""
     kept = Inline()
 
@@ -94,6 +93,9 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inline]:
     async def aload(cls: type[Block], name: str, validate: bool = True, client: Any = None) -> Block:
         return load(cls, name)
 
+    def no_server(self: SubprocessASGIServer, timeout: int | None = None) -> None:
+        raise RuntimeError("a test without a Prefect server asked Prefect's API; use the fixture prefect_server")
+
     monkeypatch.setattr(Flow, "__call__", call_flow)
     monkeypatch.setattr(Task, "__call__", lambda self, *args, **kwargs: self.fn(*args, **kwargs))
     monkeypatch.setattr(Artifact, "acreate", create)
@@ -109,6 +111,6 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inline]:
     for name, module in list(sys.modules.items()):
         if name.startswith(("prefect_calendly.", "flows.")) and getattr(module, "get_client", None) is get_client:
             monkeypatch.setattr(module, "get_client", lambda: kept.events)
-    # What still asks Prefect fails at once, instead of starting a server of its own.
-    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
-        yield kept
+    # What still asks Prefect's API fails at once, instead of starting a server of its own.
+    monkeypatch.setattr(SubprocessASGIServer, "start", no_server)
+    return kept

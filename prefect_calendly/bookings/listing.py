@@ -58,6 +58,15 @@ async def list_bookings(
 
     Returns:
         The events, in brief, and those that were chosen.
+
+    Example:
+        ```python
+        from datetime import UTC, datetime
+
+        user = await aget_current_user(credentials)
+        listing = await list_bookings(credentials, "user", user.uri, datetime.now(UTC), lambda event: False)
+        print(len(listing.events))
+        ```
     """
     started_at, began = datetime.now(UTC), time.monotonic()
     events: dict[str, ScheduledEvent] = {}

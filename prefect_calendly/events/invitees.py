@@ -63,6 +63,7 @@ def events_of_invitee(
 
     Example:
         ```python
+        event = get_scheduled_event(credentials, "DDDDDDDDDDDDDDDD")
         for invitee in list_invitees(credentials, event):
             events = events_of_invitee(invitee, event)
         ```

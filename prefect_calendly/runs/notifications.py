@@ -118,7 +118,7 @@ async def notify_on_failure(reference: str | None, subject: str, text: str = "")
     Example:
         ```python
         async with notify_on_failure("slack-webhook/ops", "The export failed"):
-            await export()
+            events = await alist_scheduled_events(credentials, user="AAAAAAAAAAAAAAAA")
         ```
     """
     try:
