@@ -215,9 +215,10 @@ async def _run(
     """Run the three flows, one after the other; a failure of one does not stop the others."""
     from flows.availability_digest import availability_digest
     from flows.cancel_blocked_domains import cancel_blocked_domains
-    from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
+    from flows.ensure_webhook_subscription import ensure_webhook_subscription
     from prefect_calendly.digest.request import DigestRequest
     from prefect_calendly.screening.policy import CancelPolicy
+    from prefect_calendly.subscription.spec import SubscriptionSpec
 
     policy = CancelPolicy(blocked_domains=blocked_domains, scope="organization", max_cancellations=100)
     request = DigestRequest(scope="organization", timezone="Europe/Berlin")
@@ -237,7 +238,7 @@ async def _run(
         )
 
     def decided_webhook(report: Any) -> tuple[str, str]:
-        return f"the subscription is {report.outcome}: {report.why}", f"subscription {report.subscription or 'none'}"
+        return f"the subscription is {report.outcome}: {report.reason}", f"subscription {report.subscription or 'none'}"
 
     runs: list[tuple[str, Callable[[], Awaitable[Any]], Callable[[Any], tuple[str, str]]]] = [
         (

@@ -10,7 +10,6 @@ import pytest
 from prefect import Task
 
 import prefect_calendly
-from flows.ensure_webhook_subscription import SubscriptionSpec
 from prefect_calendly.bookings.polling import BookingsToPoll
 from prefect_calendly.bookings.reconciliation import BookingsToReconcile
 from prefect_calendly.client import errors
@@ -19,6 +18,7 @@ from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.runs.forms import Parameters
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.policy import CancelPolicy
+from prefect_calendly.subscription.spec import SubscriptionSpec
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

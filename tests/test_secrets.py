@@ -40,7 +40,7 @@ from rich.traceback import Traceback
 
 from flows.availability_digest import availability_digest
 from flows.cancel_blocked_domains import cancel_blocked_domains
-from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
+from flows.ensure_webhook_subscription import ensure_webhook_subscription
 from flows.poll_bookings import poll_bookings
 from flows.reconcile_bookings import reconcile_bookings
 from flows.record_expired_approval import record_expired_approval
@@ -60,6 +60,7 @@ from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.approval import EXPIRED_MESSAGES
 from prefect_calendly.screening.policy import CancelPolicy
+from prefect_calendly.subscription.spec import SubscriptionSpec
 from tests.conftest import credentials_for
 from tests.flows.test_approval import DOMAIN, Deployed, deploy
 from tests.notifiers import Receiver
@@ -395,7 +396,7 @@ def left(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Left
         everything_logged(left.logs),
     ):
         monkeypatch.setattr(CalendlyCredentials, "retry", IMPATIENT)
-        monkeypatch.setattr("flows.ensure_webhook_subscription._PAUSES_SECONDS", ())
+        monkeypatch.setattr("prefect_calendly.subscription.apply.PAUSES_SECONDS", ())
         for name, value in {
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
             "PREFECT_LOCAL_STORAGE_PATH": str(left.results),

@@ -1,4 +1,4 @@
-"""The receiving side of webhooks: verify a delivery, read it, and tell Prefect of it.
+"""The receiving side of webhooks: verify a delivery, read it, and give Prefect its events.
 
 `python -m prefect_calendly.webhooks` runs the receiver.
 """

@@ -20,15 +20,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import get_current_settings
 from pydantic import SecretStr, ValidationError
 
-import flows.ensure_webhook_subscription as module
-from flows.ensure_webhook_subscription import (
-    ARTIFACT_KEY,
-    SubscriptionMissingError,
-    SubscriptionReport,
-    SubscriptionSpec,
-    ensure_webhook_subscription,
-    plan,
-)
+from flows.ensure_webhook_subscription import ensure_webhook_subscription
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client.errors import (
     ConflictError,
@@ -39,6 +31,12 @@ from prefect_calendly.client.errors import (
 )
 from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.subscription import apply as module
+from prefect_calendly.subscription.apply import SubscriptionMissingError
+from prefect_calendly.subscription.plan import Plan, make_plan
+from prefect_calendly.subscription.publish import ARTIFACT_KEY
+from prefect_calendly.subscription.report import SubscriptionReport
+from prefect_calendly.subscription.spec import SubscriptionSpec
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 from tests.conftest import credentials_for
 from tests.notifiers import RECORDER, Receiver
@@ -71,8 +69,8 @@ def hook(number: int = 1, **members: Any) -> WebhookSubscription:
     return WebhookSubscription.model_validate({**values, **members})
 
 
-def planned(found: list[WebhookSubscription], **members: Any) -> module.Plan:
-    return plan(found, SubscriptionSpec(callback_url=URL, **members), USER, ORGANIZATION)
+def planned(found: list[WebhookSubscription], **members: Any) -> Plan:
+    return make_plan(found, SubscriptionSpec(callback_url=URL, **members), USER, ORGANIZATION)
 
 
 def test_none_of_the_url_is_created_whatever_else_there_is() -> None:
@@ -83,7 +81,7 @@ def test_none_of_the_url_is_created_whatever_else_there_is() -> None:
 
 def test_an_active_one_that_fits_is_kept_in_whatever_order_its_events_are() -> None:
     fitting = hook(events=("invitee.canceled", "invitee.created"))
-    assert planned([fitting]) == module.Plan("unchanged", fitting, (), "it is as it should be")
+    assert planned([fitting]) == Plan("unchanged", fitting, (), "it is as it should be")
 
 
 def test_a_disabled_one_is_revived() -> None:
@@ -106,16 +104,16 @@ def test_one_that_differs_is_replaced_and_the_reason_told(members: dict[str, Any
     differing = hook(**members)
     decided = planned([differing])
     assert (decided.outcome, decided.keep, decided.delete) == ("replaced", None, (differing,))
-    assert why in decided.why
+    assert why in decided.reason
 
 
 def test_one_of_another_user_or_group_is_replaced() -> None:
     mine, theirs = hook(1, scope="user", user=USER), hook(2, scope="user", user=f"{API}/users/OTHER")
     assert planned([mine], scope="user").keep == mine
-    assert planned([theirs], scope="user").why == "it belongs to another user"
+    assert planned([theirs], scope="user").reason == "it belongs to another user"
     group = hook(scope="group", group=f"{API}/groups/ONE")
     assert planned([group], scope="group", group="ONE").keep == group
-    assert planned([group], scope="group", group="TWO").why == "it belongs to another group"
+    assert planned([group], scope="group", group="TWO").reason == "it belongs to another group"
 
 
 def test_of_several_that_fit_the_oldest_active_one_is_kept() -> None:
@@ -123,7 +121,7 @@ def test_of_several_that_fit_the_oldest_active_one_is_kept() -> None:
     decided = planned([new, dead, old, odd])
     assert (decided.outcome, decided.keep) == ("unchanged", old)
     assert set(decided.delete) == {dead, odd, new}
-    assert "3 more" in decided.why
+    assert "3 more" in decided.reason
 
 
 def test_a_state_that_calendly_may_add_is_left_alone() -> None:
@@ -245,8 +243,8 @@ def test_the_form_lets_through_what_the_flow_takes(entered: dict[str, Any]) -> N
 
 def test_a_url_is_shown_by_host_and_hash_only() -> None:
     one, two = SubscriptionSpec(callback_url=URL), SubscriptionSpec(callback_url=URL + "x")
-    assert one.shown_url.startswith("https://hooks.example.com/… (sha256 ")
-    assert one.shown_url != two.shown_url
+    assert one.masked_url.startswith("https://hooks.example.com/… (sha256 ")
+    assert one.masked_url != two.masked_url
 
 
 # Over HTTP
@@ -254,7 +252,7 @@ def test_a_url_is_shown_by_host_and_hash_only() -> None:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
-    monkeypatch.setattr(module, "_PAUSES_SECONDS", (0, 0, 0, 0))
+    monkeypatch.setattr(module, "PAUSES_SECONDS", (0, 0, 0, 0))
 
 
 @pytest.fixture
@@ -340,7 +338,7 @@ class TestOutcomes:
         (made,) = there(sandbox)
         assert (report.outcome, report.deleted) == ("replaced", (old,))
         assert made["events"] == ["invitee.created", "invitee_no_show.created"]
-        assert "invitee_no_show.created" in report.why
+        assert "invitee_no_show.created" in report.reason
 
     async def test_one_with_another_scope_is_replaced(self, sandbox: Sandbox, credentials: CalendlyCredentials) -> None:
         old = await subscribed(credentials)
@@ -488,7 +486,7 @@ class TestFailures:
         report = await ensured(credentials)
         assert (report.outcome, report.deleted) == ("replaced", (old,))
         assert [uuid(item) for item in there(sandbox)] == [report.subscription]
-        assert "it lacks invitee.canceled" in report.why
+        assert "it lacks invitee.canceled" in report.reason
 
     @pytest.mark.parametrize("kind", ["server_error", "plan", "drop_before"])
     async def test_a_failure_between_delete_and_create_that_stays_is_raised_loudly(
@@ -538,7 +536,7 @@ class TestFailures:
     ) -> None:
         old = await subscribed(credentials, events=["invitee.created"])
         sandbox.fault("server_error", method="POST", route=HOOKS, skip=1, times=None)
-        monkeypatch.setattr(module, "_PAUSES_SECONDS", (3600, 0))
+        monkeypatch.setattr(module, "PAUSES_SECONDS", (3600, 0))
         running = asyncio.create_task(ensured(credentials))
         while sandbox.stats()["faults"].get("server_error", 0) < 3:
             assert not running.done()
@@ -588,7 +586,7 @@ class TestFailures:
     async def test_an_unconfirmed_deletion_is_told_as_such_when_nothing_more_can_be_done(
         self, sandbox: Sandbox, credentials: CalendlyCredentials, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "_PAUSES_SECONDS", ())
+        monkeypatch.setattr(module, "PAUSES_SECONDS", ())
         old = await subscribed(credentials, events=["invitee.created"])
         sandbox.fault("drop_after", method="DELETE", times=None)
         sandbox.fault("server_error", method="GET", route=f"{HOOKS}/{{uuid}}", times=None)

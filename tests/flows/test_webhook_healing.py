@@ -1,5 +1,6 @@
 """A subscription that heals: keys that are made and replaced, outages that are filled, a receiver that is proven."""
 
+import functools
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,19 +13,18 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import PrefectClient, get_client
 from pydantic import SecretStr, ValidationError
 
-import flows.ensure_webhook_subscription as module
-from flows import signing_keys, webhook_gap, webhook_receiver
-from flows.ensure_webhook_subscription import (
-    ARTIFACT_KEY,
-    SubscriptionReport,
-    SubscriptionSpec,
-    ensure_webhook_subscription,
-)
-from flows.signing_keys import KeyRing
-from flows.webhook_gap import GapNotFilledError, Memory
-from flows.webhook_receiver import ReceiverUnreachableError
+from flows import ensure_webhook_subscription as flow_page
+from flows.ensure_webhook_subscription import ensure_webhook_subscription
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.subscription import apply as module
+from prefect_calendly.subscription import gap, keys, probe
+from prefect_calendly.subscription.gap import DeliveryState, GapNotFilledError
+from prefect_calendly.subscription.keys import KeyRing
+from prefect_calendly.subscription.probe import ReceiverUnreachableError
+from prefect_calendly.subscription.publish import ARTIFACT_KEY
+from prefect_calendly.subscription.report import SubscriptionReport
+from prefect_calendly.subscription.spec import SubscriptionSpec
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 from prefect_calendly.webhooks.signature import verify
 from tests.flows.test_ensure_webhook_subscription import hook
@@ -39,13 +39,13 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 def test_a_new_key_is_due_by_age_or_by_wish_but_not_twice() -> None:
     made = KeyRing.new(NOW)
-    assert not made.is_due(1, NOW + timedelta(days=9), at_once=True)  # it was never used
+    assert not made.is_due(1, NOW + timedelta(days=9), rotate_now=True)  # it was never used
     used = made.used_by("HOOK", NOW)
-    assert not used.is_due(None, NOW + timedelta(days=999), at_once=False)
-    assert not used.is_due(90, NOW + timedelta(days=89), at_once=False)
-    assert used.is_due(90, NOW + timedelta(days=90), at_once=False)
-    assert not used.is_due(None, NOW + timedelta(minutes=59), at_once=True)
-    assert used.is_due(None, NOW + timedelta(hours=1), at_once=True)
+    assert not used.is_due(None, NOW + timedelta(days=999), rotate_now=False)
+    assert not used.is_due(90, NOW + timedelta(days=89), rotate_now=False)
+    assert used.is_due(90, NOW + timedelta(days=90), rotate_now=False)
+    assert not used.is_due(None, NOW + timedelta(minutes=59), rotate_now=True)
+    assert used.is_due(None, NOW + timedelta(hours=1), rotate_now=True)
 
 
 def test_an_old_key_is_accepted_two_days_after_the_new_one_was_used() -> None:
@@ -68,8 +68,8 @@ def test_what_is_saved_is_read_back_and_of_somebody_elses_key_nothing_is_assumed
     for value in ("whsec-plain", {"keys": ["whsec-plain"]}):
         theirs = KeyRing.parse(value)
         assert theirs.fits("ANY")
-        assert not theirs.is_due(None, NOW, at_once=False)
-        assert theirs.is_due(999, NOW, at_once=False)  # of unknown age
+        assert not theirs.is_due(None, NOW, rotate_now=False)
+        assert theirs.is_due(999, NOW, rotate_now=False)  # of unknown age
         assert theirs.renewed(NOW).keys[1:] == theirs.keys
     for wrong in ("", " ", None, 7, [], {}, {"keys": []}, {"keys": [""]}):
         with pytest.raises(ValueError, match="it must hold"):
@@ -80,34 +80,34 @@ def test_what_is_saved_is_read_back_and_of_somebody_elses_key_nothing_is_assumed
 
 
 def test_the_very_first_subscription_has_nothing_to_make_up_for() -> None:
-    first = webhook_gap.before_change(None, [], NOW)
+    first = gap.before_change(None, [], NOW)
     assert first.gap_since is None
-    after = webhook_gap.after_change(first, hook(1), NOW)
-    assert (after.subscription, after.good_until, after.gap_since) == ("HOOK1", NOW, None)
+    after = gap.after_change(first, hook(1), NOW)
+    assert (after.subscription, after.working_until, after.gap_since) == ("HOOK1", NOW, None)
 
 
 @pytest.mark.parametrize(
     ("memory", "found", "since"),
     [
-        (Memory(good_until=NOW - timedelta(hours=5)), [], NOW - timedelta(hours=5)),
-        (Memory(good_until=NOW, gap_since=NOW - timedelta(hours=9)), [], NOW - timedelta(hours=9)),
+        (DeliveryState(working_until=NOW - timedelta(hours=5)), [], NOW - timedelta(hours=5)),
+        (DeliveryState(working_until=NOW, gap_since=NOW - timedelta(hours=9)), [], NOW - timedelta(hours=9)),
         (None, [hook(1, retry_started_at=NOW - timedelta(hours=3))], NOW - timedelta(hours=3)),
         (None, [hook(1, state="disabled", updated_at=NOW)], NOW - timedelta(days=1)),
         (None, [hook(1)], NOW),
     ],
 )
 def test_a_gap_begins_when_deliveries_were_last_known_to_come(
-    memory: Memory | None, found: list[WebhookSubscription], since: datetime
+    memory: DeliveryState | None, found: list[WebhookSubscription], since: datetime
 ) -> None:
-    assert webhook_gap.before_change(memory, found, NOW).gap_since == since
+    assert gap.before_change(memory, found, NOW).gap_since == since
 
 
 def test_while_calendly_repeats_deliveries_it_is_not_good_and_one_that_somebody_else_made_leaves_a_gap() -> None:
-    memory = Memory(subscription="HOOK1", good_until=NOW - timedelta(hours=1))
+    memory = DeliveryState(subscription="HOOK1", working_until=NOW - timedelta(hours=1))
     failing = hook(1, retry_started_at=NOW)
-    assert webhook_gap.after_change(memory, failing, NOW) == memory
-    other = webhook_gap.after_change(memory, hook(2), NOW)
-    assert (other.subscription, other.good_until, other.gap_since) == ("HOOK2", NOW, NOW - timedelta(hours=1))
+    assert gap.after_change(memory, failing, NOW) == memory
+    other = gap.after_change(memory, hook(2), NOW)
+    assert (other.subscription, other.working_until, other.gap_since) == ("HOOK2", NOW, NOW - timedelta(hours=1))
 
 
 # Parameters
@@ -124,9 +124,10 @@ def test_what_needs_a_key_says_so(members: dict[str, Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
-    monkeypatch.setattr(module, "_PAUSES_SECONDS", (0, 0))
-    monkeypatch.setattr(webhook_receiver, "_PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(webhook_receiver, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "PAUSES_SECONDS", (0, 0))
+    monkeypatch.setattr(
+        module, "ping_receiver", functools.partial(probe.ping_receiver, patience_seconds=0.5, pause_seconds=0.05)
+    )
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ class Healing:
         return found
 
     async def ring(self) -> KeyRing:
-        ring = await signing_keys.load(self.block)
+        ring = await keys.load_keys(self.block)
         assert ring is not None
         return ring
 
@@ -181,7 +182,7 @@ async def told(prefect: PrefectClient, event: str) -> list[tuple[str, str]]:
 async def test_a_key_is_made_when_there_is_none_and_then_kept(healing: Healing) -> None:
     foreseen = await healing.run(dry_run=True)
     assert (foreseen.outcome, foreseen.signing_key) == ("created", "made")
-    assert await signing_keys.load(healing.block) is None
+    assert await keys.load_keys(healing.block) is None
 
     first = await healing.run()
     assert (first.outcome, first.signing_key, first.gap_since) == ("created", "made", None)
@@ -200,7 +201,7 @@ async def test_one_that_was_made_with_a_key_that_nobody_knows_is_replaced(healin
     old = (await healing.run(signing_key_block=None)).subscription
     report = await healing.run()
     assert (report.outcome, report.deleted) == ("replaced", (old,))
-    assert "signing key" in report.why
+    assert "signing key" in report.reason
 
 
 async def test_a_text_that_somebody_has_saved_stays_as_it_is_until_it_is_to_be_rotated(healing: Healing) -> None:
@@ -220,7 +221,7 @@ async def test_a_key_is_rotated_and_both_are_accepted(healing: Healing) -> None:
     ring = await healing.ring()
     old = ring.newest.get_secret_value()
     assert ring.made_at is not None
-    await signing_keys.save(healing.block, KeyRing(ring.keys, ring.made_at - timedelta(days=31), ring.subscription))
+    await keys.save_keys(healing.block, KeyRing(ring.keys, ring.made_at - timedelta(days=31), ring.subscription))
     report = await healing.run(rotate_key_after_days=30)
     assert (report.outcome, report.signing_key, report.deleted) == ("replaced", "replaced", (first.subscription,))
     ring = await healing.ring()
@@ -228,7 +229,7 @@ async def test_a_key_is_rotated_and_both_are_accepted(healing: Healing) -> None:
     assert healing.there == [report.subscription] == [ring.subscription]
     body, now = b"{}", datetime.now(UTC)
     for key in ring.keys:
-        headers = {webhook_receiver.HEADER: webhook_receiver.sign(body, key, now)}
+        headers = {probe.HEADER: probe.sign(body, key, now)}
         verify(headers, body, ring.keys, now)
     assert (await healing.run(rotate=True, rotate_key_after_days=30)).outcome == "unchanged"
 
@@ -245,22 +246,22 @@ async def test_killed_at_any_step_of_a_rotation_the_next_run_ends_as_if_nothing_
     ring = await healing.ring()
     assert ring.made_at is not None
     old = ring.newest
-    await signing_keys.save(healing.block, KeyRing(ring.keys, ring.made_at - timedelta(days=1), ring.subscription))
+    await keys.save_keys(healing.block, KeyRing(ring.keys, ring.made_at - timedelta(days=1), ring.subscription))
     place, name = {
-        "save": (module, "_ensure"),
+        "save": (flow_page, "apply"),
         "before": (module, "subscribe"),
         "subscribe": (module, "delete_subscriptions"),
-        "delete": (module, "_subscribed"),
-        "note": (signing_keys, "save"),
-        "settle": (module, "_settle"),
-        "fill": (webhook_gap, "fill"),
+        "delete": (module, "_subscribe"),
+        "note": (module, "save_keys"),
+        "settle": (flow_page, "drop_old_keys"),
+        "fill": (module, "fill_gap"),
     }[step]
     real, calls = getattr(place, name), 0
 
     async def killed(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls >= (2 if step in ("delete", "note") else 1):
+        if calls >= (2 if step == "delete" else 1):
             raise Killed
         return await real(*args, **kwargs)
 
@@ -288,10 +289,10 @@ async def test_what_was_booked_while_it_was_disabled_is_told(healing: Healing, p
     report = await healing.run()
     assert report.outcome == "revived"
     assert report.gap_since is not None
-    assert report.gap_told is not None
-    assert report.gap_told >= 1
+    assert report.gap_emitted is not None
+    assert report.gap_emitted >= 1
     assert await told(prefect, missed) == [("calendly.invitee.created", "backfill")]
-    assert "told to Prefect now" in await artifact(ARTIFACT_KEY)
+    assert "emitted now" in await artifact(ARTIFACT_KEY)
     again = await healing.run()
     assert (again.outcome, again.gap_since) == ("unchanged", None)
 
@@ -307,7 +308,7 @@ async def test_a_gap_that_could_not_be_filled_is_filled_by_the_next_run(
     with pytest.raises(GapNotFilledError, match="it tries again"):
         await healing.run()
     assert len(healing.there) == 1
-    assert "not told yet" in await artifact(ARTIFACT_KEY)
+    assert "not backfilled yet" in await artifact(ARTIFACT_KEY)
     healing.sandbox.clear_faults()
     report = await healing.run()
     assert (report.outcome, report.gap_since is not None) == ("unchanged", True)
@@ -387,7 +388,7 @@ async def test_a_receiver_that_takes_up_the_new_key_a_moment_later_is_proven(
     [
         ((401, b""), "does not accept the signing key"),
         ((302, b""), "answers HTTP 302"),
-        ((200, b"<html>"), "answers like something else"),
+        ((200, b"<html>"), "does not answer as"),
         ((404, b""), "answers HTTP 404"),
     ],
 )

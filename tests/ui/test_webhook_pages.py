@@ -6,12 +6,13 @@ import pytest
 from playwright.sync_api import expect
 from pydantic import BaseModel
 
-from flows.ensure_webhook_subscription import ARTIFACT_KEY, SubscriptionSpec
 from prefect_calendly.bookings.polling import BookingsToPoll
 from prefect_calendly.bookings.polling_page import SUMMARY_KEY as POLL_KEY
 from prefect_calendly.bookings.reconciliation import BookingsToReconcile
 from prefect_calendly.bookings.reconciliation_page import SUMMARY_KEY as RECONCILE_KEY
 from prefect_calendly.screening.page import SCREEN_SUMMARY_KEY as SCREEN_KEY
+from prefect_calendly.subscription.publish import ARTIFACT_KEY
+from prefect_calendly.subscription.spec import SubscriptionSpec
 from tests.ui.person import PHONE, Person, field, labels, sideways, until
 
 pytestmark = pytest.mark.stack

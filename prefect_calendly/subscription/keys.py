@@ -14,11 +14,13 @@ from pydantic import AwareDatetime, SecretStr, TypeAdapter
 
 from prefect_calendly.webhooks.keys import keys_of
 
-ACCEPTED_AFTERWARDS: Final = timedelta(days=2)
+KeyChange = Literal["made", "replaced"]
+
+ACCEPTED_AFTER_REPLACEMENT: Final = timedelta(days=2)
 """How long an old key stays accepted: Calendly repeats a delivery for 24 hours."""
 
-# Who asks for a new key twice, or whose run is started again, wants one.
-_AT_MOST_EVERY: Final = timedelta(hours=1)
+# Asked for twice, or asked for by a run that is started again, it is still one new key that is wanted.
+_LEAST_AGE_TO_ROTATE: Final = timedelta(hours=1)
 _TIME: Final = TypeAdapter(AwareDatetime)
 
 
@@ -76,20 +78,22 @@ class KeyRing:
         """Say whether a subscription was made with the newest key, as far as one can tell."""
         return not self.ours or uuid == self.subscription
 
-    def is_due(self, after_days: int | None, now: datetime, *, at_once: bool) -> bool:
+    def is_due(self, after_days: int | None, now: datetime, *, rotate_now: bool) -> bool:
         """Say whether a new key is to be made.
 
         Args:
             after_days: How old the newest key may become; None for any age. One of unknown age is too old.
             now: The time.
-            at_once: Somebody has asked for it.
+            rotate_now: Whether somebody has asked for a new key.
         """
         if self.ours and self.subscription is None:
             return False  # the newest one was never used
         if self.made_at is None:
-            return at_once or after_days is not None
+            return rotate_now or after_days is not None
         age = now - self.made_at
-        return (at_once and age >= _AT_MOST_EVERY) or (after_days is not None and age >= timedelta(days=after_days))
+        return (rotate_now and age >= _LEAST_AGE_TO_ROTATE) or (
+            after_days is not None and age >= timedelta(days=after_days)
+        )
 
     def renewed(self, now: datetime) -> KeyRing:
         """Return it with a new key."""
@@ -101,7 +105,7 @@ class KeyRing:
 
     def pruned(self, now: datetime) -> KeyRing:
         """Return it without keys that no delivery can be signed with any more."""
-        if len(self.keys) == 1 or self.subscribed_at is None or now - self.subscribed_at < ACCEPTED_AFTERWARDS:
+        if len(self.keys) == 1 or self.subscribed_at is None or now - self.subscribed_at < ACCEPTED_AFTER_REPLACEMENT:
             return self
         return replace(self, keys=self.keys[:1])
 
@@ -110,55 +114,82 @@ def _time(value: Any) -> datetime | None:
     return None if value is None else _TIME.validate_python(value)
 
 
-async def load(block: str) -> KeyRing | None:
-    """Return what a Secret block holds; None if there is no such block.
-
-    Raises:
-        ValueError: It holds something else than signing keys; the text holds nothing of it.
-    """
-    async with get_client() as client:
-        try:
-            found = await client.read_block_document_by_name(block, "secret", include_secrets=True)
-        except ObjectNotFound:
-            return None
-    problem = "it is not as this flow writes it"
-    try:
-        return KeyRing.parse(found.data.get("value"))
-    except ValueError as error:
-        problem = str(error) if type(error) is ValueError else problem
-    del found  # nor may a traceback with variables hold anything of it
-    raise ValueError(f"signing_key_block: of the Secret block {block!r}: {problem}")
-
-
-async def save(block: str, ring: KeyRing) -> None:
-    """Save it: the receiver takes it up by itself."""
-    secret: Secret[Any] = Secret(value=ring.as_value())
-    await secret.asave(block, overwrite=True)
-
-
-Change = Literal["made", "replaced"]
-
-
-async def prepared(
-    block: str, rotate_after_days: int | None, *, at_once: bool, dry_run: bool
-) -> tuple[KeyRing, Change | None]:
-    """Return the keys to subscribe with; what is new about them is saved before anybody uses it.
+async def load_keys(block: str) -> KeyRing | None:
+    """Return the keys that a Secret block holds; None if there is no such block.
 
     Args:
         block: Name of the Secret block.
-        rotate_after_days: How old the key may become; None for any age.
-        at_once: Make a new one now.
+
+    Raises:
+        ValueError: It holds something other than signing keys; the text shows nothing of it.
+    """
+    found = await _read(block)
+    if found is None:
+        return None
+    problem = "it is not as this flow writes it"
+    try:
+        return KeyRing.parse(found["value"])
+    except ValueError as error:
+        problem = str(error) if type(error) is ValueError else problem
+    del found  # a traceback that shows variables must not show it either
+    raise ValueError(f"signing_key_block: the Secret block {block!r} cannot be used: {problem}")
+
+
+async def check_keys(block: str | None, *, rotate_now: bool) -> None:
+    """Make sure that the keys can be used, before anything is asked or changed.
+
+    Args:
+        block: Name of the Secret block; None for a subscription without a key.
+        rotate_now: Whether a new key is to be made now.
+
+    Raises:
+        ValueError: The block cannot be used, or there is a key to rotate and no block.
+    """
+    if block is not None:
+        await load_keys(block)
+    elif rotate_now:
+        raise ValueError("rotate_key_now needs signing_key_block: name the Secret block of the key")
+
+
+async def save_keys(block: str, keys: KeyRing) -> None:
+    """Save the keys in a Secret block; receivers take them up by themselves."""
+    await _write(block, keys.as_value())
+
+
+async def prepare_keys(
+    block: str, rotate_after_days: int | None, *, rotate_now: bool, dry_run: bool
+) -> tuple[KeyRing, KeyChange | None]:
+    """Return the keys to subscribe with; a new one is saved before anybody uses it.
+
+    Args:
+        block: Name of the Secret block.
+        rotate_after_days: How old the newest key may become; None for any age.
+        rotate_now: Make a new one now.
         dry_run: Save nothing.
 
     Raises:
         ValueError: The block cannot be used.
     """
-    now, ring = datetime.now(UTC), await load(block)
-    change: Change | None = None
-    if ring is None:
-        ring, change = KeyRing.new(now), "made"
-    elif ring.is_due(rotate_after_days, now, at_once=at_once):
-        ring, change = ring.renewed(now), "replaced"
+    now, keys = datetime.now(UTC), await load_keys(block)
+    change: KeyChange | None = None
+    if keys is None:
+        keys, change = KeyRing.new(now), "made"
+    elif keys.is_due(rotate_after_days, now, rotate_now=rotate_now):
+        keys, change = keys.renewed(now), "replaced"
     if change is not None and not dry_run:
-        await save(block, ring)
-    return ring, change
+        await save_keys(block, keys)
+    return keys, change
+
+
+async def _read(block: str) -> dict[str, Any] | None:
+    async with get_client() as client:
+        try:
+            document = await client.read_block_document_by_name(block, "secret", include_secrets=True)
+        except ObjectNotFound:
+            return None
+    return {"value": document.data.get("value")}
+
+
+async def _write(block: str, value: dict[str, Any]) -> None:
+    secret: Secret[Any] = Secret(value=value)
+    await secret.asave(block, overwrite=True)
