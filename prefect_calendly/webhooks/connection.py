@@ -13,25 +13,26 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
+from prefect.settings import get_current_settings
 
 from prefect_calendly.events.prefect_api import known_events
 from prefect_calendly.webhooks.errors import PrefectUnavailableError
 
 T = TypeVar("T")
 
-_REFUSED: Final = (400, 413, 422)  # what is sent is at fault; all else may pass
+_REFUSED: Final = (400, 413, 422)  # what was sent is at fault; anything else may pass
 _PAUSES_SECONDS: Final = (0.1, 0.3, 1.0)
-_ASIDE_SECONDS: Final = 3.0  # for what nobody waits for longer
-_MOST_EVENTS: Final = 200
-_MOST_BYTES: Final = 2 * 1024 * 1024
+_SHORT_SECONDS: Final = 3.0  # where nobody waits for longer
+_MAX_EVENTS: Final = 200
+_MAX_BYTES: Final = 2 * 1024 * 1024
 
 
 class PrefectConnection:
     """One client of the Prefect API for the whole process.
 
-    Prefect's client repeats for minutes, and nobody who delivers waits as long. Here a call is repeated for
+    Prefect's client repeats a request for minutes, and Calendly does not wait as long. Here a call is repeated for
     `within_seconds`; while Prefect is known to be away, it is tried once.
 
     Args:
@@ -40,7 +41,7 @@ class PrefectConnection:
 
     def __init__(self, within_seconds: float) -> None:
         self._within = within_seconds
-        self._there = True
+        self._answers = True
 
     async def __aenter__(self) -> PrefectConnection:
         """Make the client; Prefect need not be there yet.
@@ -54,9 +55,7 @@ class PrefectConnection:
                 f"PREFECT_API_URL is {'no URL' if url else 'not set'}: "
                 "events need a Prefect server that stays, such as http://127.0.0.1:4200/api"
             )
-        # The client reads it at each request. Tasks that ask get this context, whoever starts them.
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            self._context = contextvars.copy_context()
+        self._context = _context_without_retries()
         timeout = httpx.Timeout(self._within, connect=min(self._within, 3.0))
         self._client: PrefectClient = await get_client(httpx_settings={"timeout": timeout}).__aenter__()
         return self
@@ -73,10 +72,10 @@ class PrefectConnection:
             bodies: The events as JSON, by id.
 
         Returns:
-            Those that it refuses: the others are taken, which does not mean that they are stored.
+            Ids of those that Prefect refuses. It has taken the others, which does not mean that they are stored.
 
         Raises:
-            PrefectUnavailableError: It gives no answer; some may be taken.
+            PrefectUnavailableError: It does not answer; it may have taken some.
         """
         refused: set[UUID] = set()
         for some in _portions(bodies):
@@ -93,10 +92,10 @@ class PrefectConnection:
         except httpx.HTTPStatusError:
             if len(events) == 1:
                 return {events[0][0]}
-            # One that it cannot take must not hold up the others.
+            # One event that Prefect refuses must not hold up the others.
             middle = len(events) // 2
             return await self._post(events[:middle]) | await self._post(events[middle:])
-        if answer.status_code != 204:  # a page to log in at, perhaps
+        if answer.status_code != 204:  # a login page, perhaps
             raise PrefectUnavailableError("what is at PREFECT_API_URL does not answer as Prefect does")
         return set()
 
@@ -104,17 +103,17 @@ class PrefectConnection:
         """Return those of some events that Prefect has stored.
 
         Raises:
-            PrefectUnavailableError: It gives no answer.
+            PrefectUnavailableError: It does not answer.
         """
         try:
             return set(await self._patiently(lambda: known_events(self._client, ids)))
         except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
-            raise PrefectUnavailableError("Prefect does not tell which events it has") from None
+            raise PrefectUnavailableError("Prefect does not say which events it has") from None
 
     async def is_ready(self) -> bool:
-        """Tell whether Prefect answers, and its database too."""
+        """Say whether Prefect answers, and its database too."""
         try:
-            await self._once(lambda: self._client.request("GET", "/ready"), _ASIDE_SECONDS)
+            await self._once(lambda: self._client.request("GET", "/ready"), _SHORT_SECONDS)
         except (httpx.HTTPError, TimeoutError, OSError):
             return False
         return True
@@ -122,24 +121,24 @@ class PrefectConnection:
     async def secret(self, name: str) -> Any:
         """Return what a saved Secret block holds; None if there is no such block.
 
-        Not by `Secret.aload`, which tells Prefect's event feed each time.
+        `Secret.aload` would emit an event each time.
 
         Raises:
-            PrefectUnavailableError: Prefect gives no answer.
+            PrefectUnavailableError: Prefect does not answer.
         """
         try:
             block = await self._once(
-                lambda: self._client.read_block_document_by_name(name, "secret", include_secrets=True), _ASIDE_SECONDS
+                lambda: self._client.read_block_document_by_name(name, "secret", include_secrets=True), _SHORT_SECONDS
             )
         except ObjectNotFound:
             return None
-        except (httpx.HTTPError, TimeoutError, OSError, ValueError):  # whose text may hold the secret
+        except (httpx.HTTPError, TimeoutError, OSError, ValueError):  # whose text may show the secret
             raise PrefectUnavailableError("Prefect does not answer") from None
         return block.data.get("value")
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat it for some seconds; let through only that Prefect refuses what it was sent."""
-        deadline = time.monotonic() + (self._within if self._there else min(self._within, _ASIDE_SECONDS))
+        """Repeat a call for some seconds; of HTTP errors, raise only that Prefect refuses what it was sent."""
+        deadline = time.monotonic() + (self._within if self._answers else min(self._within, _SHORT_SECONDS))
         for pause in itertools.chain(_PAUSES_SECONDS, itertools.repeat(_PAUSES_SECONDS[-1])):
             try:
                 answer = await self._once(call, deadline - time.monotonic())
@@ -149,12 +148,12 @@ class PrefectConnection:
             except (httpx.HTTPError, TimeoutError, OSError):
                 pass
             else:
-                self._there = True
+                self._answers = True
                 return answer
-            if not self._there or time.monotonic() + pause >= deadline:
+            if not self._answers or time.monotonic() + pause >= deadline:
                 break
             await asyncio.sleep(pause)
-        self._there = False
+        self._answers = False
         raise PrefectUnavailableError("Prefect does not answer")
 
     async def _once(self, call: Callable[[], Awaitable[T]], seconds: float) -> T:
@@ -165,11 +164,20 @@ class PrefectConnection:
             return await asyncio.create_task(called(), context=self._context.copy())
 
 
+def _context_without_retries() -> contextvars.Context:
+    """Return a context in which Prefect's client does not repeat requests: it reads its settings at each request."""
+    current = get_settings_context()
+    client = current.settings.client.model_copy(update={"max_retries": 0})
+    settings = current.settings.model_copy(update={"client": client})
+    with SettingsContext(profile=current.profile, settings=settings):
+        return contextvars.copy_context()
+
+
 def _portions(bodies: Mapping[UUID, str]) -> Iterator[list[tuple[UUID, str]]]:
     some: list[tuple[UUID, str]] = []
     size = 0
     for ident, body in bodies.items():
-        if some and (len(some) == _MOST_EVENTS or size + len(body) > _MOST_BYTES):
+        if some and (len(some) == _MAX_EVENTS or size + len(body) > _MAX_BYTES):
             yield some
             some, size = [], 0
         some.append((ident, body))

@@ -1,4 +1,4 @@
-"""Webhook deliveries: what Calendly says has happened, typed."""
+"""Webhook deliveries, typed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from prefect_calendly.resource import Items, Resource, Time
 from prefect_calendly.scheduled_events import ScheduledEvent
 
 PING: Final = "prefect_calendly.ping"
-"""Name of our own: a signed delivery of it proves that a receiver can be reached; Prefect is not told of it."""
+"""An event name of our own: a signed delivery of it shows that a receiver can be reached; it makes no Prefect event."""
 
 
 class DeliveryError(ValueError):
-    """A body that is no delivery of Calendly; its text says where, and holds nothing of the body."""
+    """A body that is no delivery of Calendly; the text names the members that are wrong, and shows no value."""
 
 
 class RoutingFormAnswer(Resource):
@@ -29,14 +29,14 @@ class RoutingFormAnswer(Resource):
 
 
 class RoutingFormResult(Resource):
-    """Where a routing form has led to."""
+    """Where a routing form has led."""
 
     type: Literal["event_type", "external_url", "custom_message"] | str
     value: str | dict[str, Any] | None = None
 
 
 class RoutingFormSubmission(Resource):
-    """A routing form that somebody has filled in."""
+    """A routing form submission."""
 
     uri: str
     routing_form: str
@@ -56,7 +56,7 @@ class DeliveredInvitee(Invitee):
 
 
 class DeliveredContact(Resource):
-    """A contact; of a deleted one there is only when."""
+    """A contact; a deleted one has only its URI and when it was deleted."""
 
     uri: str
     created_at: Time | None = None
@@ -65,14 +65,14 @@ class DeliveredContact(Resource):
 
 
 class ContactChange(Resource):
-    """A contact, and whose it is."""
+    """A contact, and the user whose it is."""
 
     user_uuid: str | None = None
     contact: DeliveredContact
 
 
 class DeliveredRecap(Resource):
-    """A meeting recap; of a deleted one there is only when."""
+    """A meeting recap; a deleted one has only its URI and when it was deleted."""
 
     uri: str
     created_at: Time | None = None
@@ -81,7 +81,7 @@ class DeliveredRecap(Resource):
 
 
 class RecapChange(Resource):
-    """A meeting recap, and the meeting that it is of."""
+    """A meeting recap, and its meeting."""
 
     created_at: Time | None = None
     event: dict[str, Any] | None = None
@@ -89,12 +89,12 @@ class RecapChange(Resource):
 
 
 class Delivery(Resource):
-    """What all deliveries have; one of an event that is not known here is just this."""
+    """What all deliveries have."""
 
     event: str = Field(min_length=1, max_length=200)
     """Name of what happened, such as `invitee.created`."""
     created_at: Time
-    """When Calendly made the delivery; a redelivery has the same."""
+    """When Calendly made the delivery; a redelivery has the same time."""
     created_by: str | None = None
     """URI of the user who made the subscription."""
     payload: Any
@@ -103,13 +103,13 @@ class Delivery(Resource):
 
 
 class UnknownDelivery(Delivery):
-    """Of an event that Calendly has added since."""
+    """A delivery of an event that this package does not know: Calendly has added it since."""
 
     payload: dict[str, Any]
 
 
 class InviteeDelivery(Delivery):
-    """Somebody has booked or canceled, did not come, or did after all."""
+    """An invitee has booked or canceled, or was marked as a no-show, or the mark was removed."""
 
     payload: DeliveredInvitee
 
@@ -117,7 +117,7 @@ class InviteeDelivery(Delivery):
 
 
 class RoutingFormDelivery(Delivery):
-    """Somebody has filled in a routing form."""
+    """A routing form was submitted."""
 
     payload: RoutingFormSubmission
 
@@ -125,7 +125,7 @@ class RoutingFormDelivery(Delivery):
 
 
 class ContactDelivery(Delivery):
-    """A contact was made, changed or deleted."""
+    """A contact was created, updated or deleted."""
 
     payload: ContactChange
 
@@ -133,7 +133,7 @@ class ContactDelivery(Delivery):
 
 
 class MeetingRecapDelivery(Delivery):
-    """A meeting recap was made, changed or deleted."""
+    """A meeting recap was created, updated or deleted."""
 
     payload: RecapChange
 
@@ -141,7 +141,7 @@ class MeetingRecapDelivery(Delivery):
 
 
 class EventTypeDelivery(Delivery):
-    """An event type was made, changed or deleted."""
+    """An event type was created, updated or deleted."""
 
     payload: EventType
 
@@ -159,14 +159,14 @@ def parse_delivery(body: bytes) -> Delivery:
     """Read the body of a delivery.
 
     Args:
-        body: The request's body, whose signature was verified.
+        body: The request's body; verify its signature first.
 
     Returns:
         An `InviteeDelivery`, `RoutingFormDelivery`, `ContactDelivery`, `MeetingRecapDelivery`, `EventTypeDelivery`, or
-        an `UnknownDelivery` of an event that is not known here. Members that are not known are kept (`model_extra`).
+        an `UnknownDelivery` of an event that this package does not know. Unknown members are kept (`model_extra`).
 
     Raises:
-        DeliveryError: It is no JSON, or a member is missing or not of its type.
+        DeliveryError: It is not JSON, or a member is missing or not of its type.
 
     Example:
         >>> delivery = parse_delivery(b'{"event": "comet.seen", "created_at": "2026-01-02T03:04:05Z", "payload": {}}')
@@ -174,20 +174,20 @@ def parse_delivery(body: bytes) -> Delivery:
         ('UnknownDelivery', 'comet.seen')
     """
     try:
-        content = from_json(body, allow_inf_nan=False)  # refuses brackets without end and halves of characters, too
+        content = from_json(body, allow_inf_nan=False)  # also refuses too deep nesting and lone surrogates
     except ValueError:
-        raise DeliveryError("the body is no JSON") from None
+        raise DeliveryError("the body is not JSON") from None
     if not isinstance(content, dict):
-        raise DeliveryError("the body is no JSON object")
+        raise DeliveryError("the body is not a JSON object")
     name = content.get("event")
     kind = _TYPES.get(name, UnknownDelivery) if isinstance(name, str) else UnknownDelivery
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise DeliveryError(f"the delivery is not as it should be: {_where(error)}") from None
+        raise DeliveryError(f"the delivery is not as documented: {_where(error)}") from None
 
 
 def _where(error: ValidationError) -> str:
-    """Say which members are wrong, by their names and the rule: what is in them may be personal."""
+    """Name the wrong members and the rules that they break; their values may be personal."""
     known = error.errors(include_input=False, include_url=False, include_context=False)[:5]
     return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['type']}" for each in known)[:500]

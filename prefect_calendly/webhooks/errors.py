@@ -1,4 +1,4 @@
-"""Why a good delivery cannot be taken now, so that Calendly has to bring it again."""
+"""Why a good delivery cannot be taken now, so that Calendly has to deliver it again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class NotTakenError(Exception):
-    """A delivery that cannot be taken now; its text holds nothing of the delivery."""
+    """A delivery that cannot be taken now; the text shows nothing of the delivery."""
 
     reason: ClassVar[str] = "not_taken"
     """One word, for counting."""
@@ -25,13 +25,13 @@ class BusyError(NotTakenError):
 
 
 class StoreUnavailableError(NotTakenError):
-    """The store gives no answer."""
+    """The store does not answer."""
 
     reason = "store_unavailable"
 
 
 class PrefectUnavailableError(NotTakenError):
-    """Prefect gives no answer."""
+    """Prefect does not answer."""
 
     reason = "prefect_unavailable"
 

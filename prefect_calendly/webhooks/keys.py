@@ -16,20 +16,19 @@ from prefect_calendly.webhooks.errors import PrefectUnavailableError
 logger = logging.getLogger(__name__)
 
 _RELOAD_SECONDS: Final = 60.0
-_PAUSE_SECONDS: Final = 2.0  # between two reloads that deliveries have caused: anybody can cause one
 
 
 def keys_of(value: Any) -> tuple[SecretStr, ...]:
     """Return the signing keys in a Secret block's value.
 
     Args:
-        value: One key as text, or `{"keys": ["newest", "older"]}`.
+        value: One key as text, or `{"keys": ["newest", "older"]}`; further members are ignored.
 
     Returns:
-        The keys.
+        The keys, the newest first.
 
     Raises:
-        ValueError: It is something else; the text holds nothing of it.
+        ValueError: It is something else; the text shows nothing of it.
 
     Example:
         >>> len(keys_of({"keys": ["whsec-new", "whsec-old"]}))
@@ -48,58 +47,67 @@ class SigningKeys:
         given: Keys that stay.
         block: Name of the saved Secret block, which may appear or change at any time.
         connection: Where the block is.
+        pause_seconds: Least pause between two loads: any request can cause one.
     """
 
-    def __init__(self, given: Iterable[SecretStr], block: str | None, connection: PrefectConnection) -> None:
+    def __init__(
+        self,
+        given: Iterable[SecretStr],
+        block: str | None,
+        connection: PrefectConnection,
+        *,
+        pause_seconds: float,
+    ) -> None:
         self._given = tuple(given)
         self._of_block: tuple[SecretStr, ...] = ()
         self._block = block
         self._connection = connection
+        self._pause = pause_seconds
         self._reloaded_at = float("-inf")
         self._reloading: asyncio.Task[bool] | None = None
         self._state = ""
 
     @property
     def current(self) -> tuple[SecretStr, ...]:
-        """All of them; none as long as there is no block."""
+        """All keys that are accepted now; none as long as there is no block."""
         return self._given + self._of_block
 
     async def keep_up(self) -> None:
         """Reload the block from time to time, and more often as long as there is no key."""
         while self._block is not None:
             await self.reload()
-            await asyncio.sleep(_RELOAD_SECONDS if self.current else _PAUSE_SECONDS)
+            await asyncio.sleep(_RELOAD_SECONDS if self.current else self._pause)
 
     async def reload(self) -> bool:
-        """Load the block again, unless that was done a moment ago.
+        """Load the block again, unless that was done less than `pause_seconds` ago.
 
         Returns:
             Whether the keys have changed.
         """
         if self._reloading is None or self._reloading.done():
-            if self._block is None or time.monotonic() < self._reloaded_at + _PAUSE_SECONDS:
+            if self._block is None or time.monotonic() < self._reloaded_at + self._pause:
                 return False
             self._reloaded_at = time.monotonic()
             self._reloading = asyncio.create_task(self._load(self._block))
-        # For all that wait; one that goes away must not stop it.
+        # Several may wait for it: one of them that is canceled must not stop it.
         return await asyncio.shield(self._reloading)
 
     async def _load(self, block: str) -> bool:
         before = self._of_block
         try:
             value = await self._connection.secret(block)
-            # A block that is gone takes its keys with it. While Prefect is away, those that are known hold.
+            # The keys of a deleted block are no longer accepted. While Prefect is away, the known keys are.
             self._of_block = () if value is None else keys_of(value)
-            self._tell("is not there yet" if value is None else "is loaded", logging.INFO)
+            self._log("is not there yet" if value is None else "is loaded", logging.INFO)
         except PrefectUnavailableError:
-            self._tell("cannot be read: Prefect does not answer", logging.WARNING)
+            self._log("cannot be read: Prefect does not answer", logging.WARNING)
         except ValueError as error:
-            self._tell(f"is of no use: {error}", logging.ERROR)
-        except Exception as error:  # whatever it is, the keys that are known hold
-            self._tell(f"cannot be read ({type(error).__name__})", logging.ERROR)
+            self._log(f"cannot be used: {error}", logging.ERROR)
+        except Exception as error:  # whatever it is, the known keys are still accepted
+            self._log(f"cannot be read ({type(error).__name__})", logging.ERROR)
         return self._of_block != before
 
-    def _tell(self, state: str, level: int) -> None:
+    def _log(self, state: str, level: int) -> None:
         if state != self._state:
             self._state = state
             logger.log(level, "the Secret block %s %s", self._block, state)

@@ -1,7 +1,7 @@
-"""Signatures of webhook deliveries: made by Calendly, or by somebody else?
+"""Signatures of webhook deliveries: whether a delivery comes from Calendly.
 
-`Calendly-Webhook-Signature: t=<unix seconds>,v1=<hex digest>` signs `<t>.<raw body>` by HMAC-SHA256. Nothing here is of
-Prefect or of a web framework.
+`Calendly-Webhook-Signature: t=<unix seconds>,v1=<hex digest>` signs `<t>.<raw body>` by HMAC-SHA256. Needs neither
+Prefect nor a web framework.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Key = str | SecretStr
 
 
 class SignatureError(Exception):
-    """A delivery that cannot be shown to come from Calendly; its text holds neither key nor digest."""
+    """A delivery that may not come from Calendly; the text shows neither key nor digest."""
 
     reason: ClassVar[str] = "signature"
     """One word, for counting."""
 
 
 class MissingSignatureError(SignatureError):
-    """There is no signature: the subscription has no key, or somebody has taken it off."""
+    """There is no signature: the subscription has no key, or a proxy has removed the header."""
 
     reason = "missing"
 

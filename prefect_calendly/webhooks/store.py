@@ -1,7 +1,7 @@
-"""The receiver's store: which events have come, and those that Prefect does not show yet.
+"""The receiver's store: which events have come, and those that were not seen in Prefect yet.
 
-An event is written down before Prefect is told of it, and stays whole until it was seen there: neither a receiver that
-is killed nor a Prefect that forgets loses it. Its id stays for longer, so that a late redelivery is known.
+An event is written down before it is posted to Prefect, and kept whole until it was seen there: neither a receiver that
+is killed nor a Prefect that is restarted loses it. Its id is kept for longer, to recognize a late redelivery.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from prefect_calendly.webhooks.errors import StoreUnavailableError
 
-_LONGEST_SECONDS: Final = 10.0
-_LOCK_SECONDS: Final = 5.0
-_MOST_UNCONFIRMED: Final = 10_000  # looked at in one go
+_TIMEOUT_SECONDS: Final = 10.0
+_MAX_UNCONFIRMED: Final = 10_000  # read at a time
 _LOCK_OF_SCHEMA: Final = 0x0CA1_E4D1
 
 _METADATA: Final = sa.MetaData()
@@ -76,7 +75,7 @@ def store_url(text: str) -> URL:
         The same with an asynchronous driver.
 
     Raises:
-        ValueError: It is none, or of another database, or of SQLite without a file.
+        ValueError: It is no URL, or of another database, or of SQLite without a file.
 
     Example:
         >>> store_url("postgresql://receiver@db/calendly").drivername
@@ -89,7 +88,7 @@ def store_url(text: str) -> URL:
     kind = url.drivername.partition("+")[0]
     if kind == "sqlite":
         if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-            raise ValueError("the store needs a file, such as sqlite:///receiver.db: what is in memory is soon lost")
+            raise ValueError("the store needs a file, such as sqlite:///receiver.db: memory is lost with the process")
         return url.set(drivername="sqlite+aiosqlite")
     if kind in ("postgresql", "postgres"):
         query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
@@ -98,26 +97,28 @@ def store_url(text: str) -> URL:
 
 
 class EventStore:
-    """The store, in SQLite or PostgreSQL; several receivers may share one.
+    """The store, in SQLite or PostgreSQL; several receivers may share it.
 
     Args:
         url: As for `store_url`.
+        lock_seconds: How long it may be locked by others.
 
     Raises:
-        ValueError: The URL is of no use.
+        ValueError: The URL cannot be used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, lock_seconds: float = 5.0) -> None:
         self._url = store_url(url)
+        self._lock_seconds = lock_seconds
         self._insert: Any
         if self._url.get_backend_name() == "sqlite":
-            arguments = {"timeout": _LOCK_SECONDS}
+            arguments = {"timeout": lock_seconds}
             self._insert = sqlite.insert(_EVENTS)
         else:
-            arguments = {"timeout": _LOCK_SECONDS, "command_timeout": _LONGEST_SECONDS}
+            arguments = {"timeout": lock_seconds, "command_timeout": _TIMEOUT_SECONDS}
             self._insert = postgresql.insert(_EVENTS)
         self._insert = self._insert.on_conflict_do_nothing(index_elements=["id"]).returning(_ID)
-        # Parameters hold personal data, and are part of the texts of errors otherwise.
+        # Parameters hold personal data, and errors would show them otherwise.
         self._engine = create_async_engine(
             self._url,
             connect_args=arguments,
@@ -129,7 +130,7 @@ class EventStore:
 
     @property
     def shown(self) -> str:
-        """Its URL without driver and password."""
+        """Its URL as errors may show it: without driver and password."""
         return self._url.set(drivername=self._url.get_backend_name()).render_as_string(hide_password=True)
 
     async def open(self) -> None:
@@ -140,15 +141,15 @@ class EventStore:
         """
         try:
             if self._url.get_backend_name() == "sqlite":
-                await asyncio.to_thread(_make_file, Path(str(self._url.database)))
-            async with asyncio.timeout(_LONGEST_SECONDS), self._engine.begin() as connection:
-                # Of two that make the same table at the same time, one fails.
+                await asyncio.to_thread(_make_file, Path(str(self._url.database)), self._lock_seconds)
+            async with asyncio.timeout(_TIMEOUT_SECONDS), self._engine.begin() as connection:
+                # When two make the same table at the same time, one of them fails.
                 if connection.dialect.name == "sqlite":
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 else:
                     await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_OF_SCHEMA)))
                 await connection.run_sync(_METADATA.create_all)
-                await connection.execute(sa.update(_EVENTS).where(sa.false()).values(body=None))  # may it be written?
+                await connection.execute(sa.update(_EVENTS).where(sa.false()).values(body=None))  # can it be written?
         except Exception as error:
             await self._engine.dispose()
             cause = getattr(error, "orig", None) or error
@@ -166,13 +167,13 @@ class EventStore:
             bodies: The events as JSON, by id.
 
         Returns:
-            Those that had come before, and whether Prefect was told of them.
+            Those that had come before, and whether they were posted to Prefect.
 
         Raises:
             StoreUnavailableError: They are not written down.
         """
         now = time.time()
-        # In one order, lest two receivers wait for each other.
+        # Always in the same order: two receivers must not wait for each other.
         rows = [{"id": ident, "received_at": now, "body": bodies[ident]} for ident in sorted(bodies)]
         async with self._begin() as connection:
             new = set((await connection.execute(self._insert, rows)).scalars())
@@ -183,11 +184,11 @@ class EventStore:
             return {ident: posted is not None for ident, posted in found}
 
     async def mark_posted(self, ids: Collection[UUID]) -> None:
-        """Write down that Prefect was told of these events just now."""
+        """Write down that Prefect has taken these events just now."""
         await self._change(ids, posted_at=time.time())
 
     async def confirm(self, ids: Collection[UUID]) -> None:
-        """Write down that these events are in Prefect, and forget what they say."""
+        """Write down that these events were seen in Prefect, and delete their contents."""
         await self._change(ids, body=None, posted_at=sa.func.coalesce(_POSTED, time.time()))
 
     async def _change(self, ids: Collection[UUID], **values: Any) -> None:
@@ -196,26 +197,26 @@ class EventStore:
                 await connection.execute(sa.update(_EVENTS).where(_ID.in_(sorted(ids))).values(values))
 
     async def unconfirmed(self, quiet_seconds: float) -> list[Unconfirmed]:
-        """Return events that were not seen in Prefect, the oldest first, at most 10,000.
+        """Return events that were not seen in Prefect yet, the oldest first, at most 10,000.
 
         Args:
-            quiet_seconds: Only those with which nothing has happened for so long.
+            quiet_seconds: Only those that came, or were posted, at least so long ago.
         """
         touched = sa.func.coalesce(_POSTED, _RECEIVED)
         query = (
             sa.select(_ID, _RECEIVED, _POSTED)
             .where(_BODY.is_not(None), touched <= time.time() - quiet_seconds)
             .order_by(touched)
-            .limit(_MOST_UNCONFIRMED)
+            .limit(_MAX_UNCONFIRMED)
         )
         async with self._begin() as connection:
             return [Unconfirmed(*row) for row in await connection.execute(query)]
 
     async def bodies(self, ids: Collection[UUID]) -> dict[UUID, str]:
-        """Return what events say, as JSON; those that are confirmed say nothing any longer."""
+        """Return events as JSON, by id; those that are confirmed have none any longer."""
         query = sa.select(_ID, _BODY).where(_ID.in_(list(ids)), _BODY.is_not(None))
         async with self._begin() as connection:
-            return dict((await connection.execute(query)).tuples().all())
+            return dict((await connection.execute(query)).all())
 
     async def count_unconfirmed(self) -> int:
         """Return how many events were not seen in Prefect yet."""
@@ -224,10 +225,10 @@ class EventStore:
             return int((await connection.execute(query)).scalar_one())
 
     async def expire(self, days: float) -> list[UUID]:
-        """Forget events that came so long ago.
+        """Delete events that came long ago.
 
         Args:
-            days: How long ago.
+            days: How long ago, in days.
 
         Returns:
             Those of them that were never seen in Prefect.
@@ -239,7 +240,7 @@ class EventStore:
         return lost
 
     async def is_ready(self) -> bool:
-        """Tell whether it answers."""
+        """Say whether it answers."""
         try:
             async with self._begin() as connection:
                 await connection.execute(sa.select(_ID).limit(1))
@@ -250,23 +251,23 @@ class EventStore:
     @contextlib.asynccontextmanager
     async def _begin(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with asyncio.timeout(_LONGEST_SECONDS), self._engine.begin() as connection:
+            async with asyncio.timeout(_TIMEOUT_SECONDS), self._engine.begin() as connection:
                 yield connection
-        except Exception as error:  # the drivers' own ones too
-            raise StoreUnavailableError(f"the store gives no answer ({type(error).__name__})") from None
+        except Exception as error:  # the drivers raise their own, too
+            raise StoreUnavailableError(f"the store does not answer ({type(error).__name__})") from None
 
 
-def _make_file(path: Path) -> None:
-    # Before SQLite does, whose files others may read; its two other files take after this one.
+def _make_file(path: Path, lock_seconds: float) -> None:
+    # SQLite itself would make a file that others may read. Its two other files get the mode of this one.
     path.touch(0o600)
-    with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as connection:
-        deadline = time.monotonic() + _LOCK_SECONDS
+    with contextlib.closing(sqlite3.connect(path, timeout=lock_seconds)) as connection:
+        deadline = time.monotonic() + lock_seconds
         while True:
             try:
-                connection.execute("PRAGMA journal_mode = WAL")  # the file keeps it
+                connection.execute("PRAGMA journal_mode = WAL")  # stays so for this file
                 return
             except sqlite3.OperationalError as error:
-                # Of several that change it at once, SQLite lets none wait: each has read what the others want to write.
+                # When several change it at once, SQLite lets none wait: each has read what the others want to write.
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
@@ -274,7 +275,7 @@ def _make_file(path: Path) -> None:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    # Calendly forgets a delivery that was taken, so it must outlive a power cut; once per batch that costs little.
+    # Calendly does not repeat a delivery that was taken, so it must survive a power cut. Once a batch, it costs little.
     cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA secure_delete = ON")  # what a confirmed event said is overwritten
+    cursor.execute("PRAGMA secure_delete = ON")  # the contents of a confirmed event are overwritten
     cursor.close()

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.webhooks.running import FakePrefect, Receiver, postgres_programs, running, settings
+from tests.webhooks.fake_prefect import FakePrefect
+from tests.webhooks.running import Receiver, postgres_programs, running, settings
 
 
 @pytest.fixture
@@ -36,6 +37,13 @@ def receiver(prefect: FakePrefect, tmp_path: Path) -> Iterator[Receiver]:
         yield receiver
 
 
+@pytest.fixture
+def hasty(prefect: FakePrefect, tmp_path: Path) -> Iterator[Receiver]:
+    """A receiver that soon gives up when Prefect does not answer."""
+    with running(settings(tmp_path / "receiver.db", handover_seconds=0.3), prefect.url) as receiver:
+        yield receiver
+
+
 @pytest.fixture(scope="module")
 def shared_prefect() -> Iterator[FakePrefect]:
     """A Prefect for a whole module."""
@@ -48,7 +56,7 @@ def shared_prefect() -> Iterator[FakePrefect]:
 def shared(shared_prefect: FakePrefect, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
     """A receiver for a whole module."""
     store = tmp_path_factory.mktemp("shared") / "receiver.db"
-    with running(settings(store, body_seconds=0.5), shared_prefect.url) as receiver:
+    with running(settings(store), shared_prefect.url) as receiver:
         yield receiver
 
 

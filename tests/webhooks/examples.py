@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
+import secrets
 from typing import Any
+from uuid import UUID
 
 from prefect_calendly.invitees import Invitee
 from prefect_calendly.scheduled_events import ScheduledEvent
+from prefect_calendly.webhooks.deliveries import parse_delivery
+from prefect_calendly.webhooks.delivery_events import events_of_delivery
 
 API = "https://api.calendly.com"
 OLD = f"{API}/scheduled_events/OLDEVENT/invitees/OLDINVITEE"
@@ -179,3 +184,19 @@ def delivered(event: str, payload: dict[str, Any] | None = None, **changes: Any)
 def booking(number: int | str) -> dict[str, Any]:
     """A delivery of a booking of its own."""
     return delivered("invitee.created", invitee(f"{API}/scheduled_events/EVENT{number}/invitees/INVITEE{number}"))
+
+
+def event_ids(*deliveries: dict[str, Any]) -> set[UUID]:
+    """The ids of all events of some deliveries."""
+    bodies = (json.dumps(each).encode() for each in deliveries)
+    return {event.id for body in bodies for event in events_of_delivery(parse_delivery(body))}
+
+
+def new_booking() -> bytes:
+    """The body of a delivery of a booking like no other."""
+    return json.dumps(booking(secrets.token_hex(6))).encode()
+
+
+def first_id(body: bytes) -> UUID:
+    """The id of the first event of a delivery."""
+    return events_of_delivery(parse_delivery(body))[0].id

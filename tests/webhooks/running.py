@@ -1,4 +1,4 @@
-"""What the receiver's tests run: a Prefect that misbehaves on demand, receivers, and somebody who delivers."""
+"""Receivers that run, in a thread or as a process, and somebody who delivers to them."""
 
 from __future__ import annotations
 
@@ -7,161 +7,37 @@ import contextlib
 import json
 import os
 import secrets
-import socket
+import sqlite3
+import ssl
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 import httpx
-import uvicorn
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
 
-from prefect_calendly.webhooks.__main__ import config_of
-from prefect_calendly.webhooks.receiver import ReceiverSettings, create_app
+from prefect_calendly.webhooks.receiver import create_app
+from prefect_calendly.webhooks.server import ServerLimits
+from prefect_calendly.webhooks.settings import ReceiverSettings
 from prefect_calendly.webhooks.signature import HEADER, sign
+from tests.webhooks.served import Served
 
-SUMMARY = "calendly.receiver.summary"
+T = TypeVar("T")
+
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 KEY = "whsec-of-the-tests"
 PATH = "/webhooks/calendly"
 
 
-class _Server(uvicorn.Server):
-    async def main_loop(self) -> None:
-        """Like uvicorn's, which looks less often whether it is to end."""
-        count = 0
-        while not await self.on_tick(count):
-            count = (count + 1) % 1000
-            await asyncio.sleep(0.01)
-
-
-class _Served:
-    """An ASGI application on a port of its own, in a thread."""
-
-    def __init__(self, app: ASGIApp, prefect: str | None = None, port: int = 0) -> None:
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.port: int = self._listener.getsockname()[1]
-        self._server = _Server(config_of(app))
-        self._prefect = prefect
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        while not self._server.started:
-            assert self._thread.is_alive(), "it did not start"
-            time.sleep(0.005)
-
-    def _run(self) -> None:
-        with temporary_settings({} if self._prefect is None else {PREFECT_API_URL: self._prefect}), self._listener:
-            self._server.run(sockets=[self._listener])
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-
-
-class FakePrefect:
-    """The part of a Prefect server that a receiver needs; stores at once what it is told."""
-
-    NO_BLOCK = "s3cret"
-    """Among `secrets`: it answers something that cannot be read."""
-
-    def __init__(self) -> None:
-        self.stored: dict[UUID, dict[str, Any]] = {}
-        self.told: Counter[UUID] = Counter()
-        """How often it took each event, other than summaries."""
-        self.posts = 0
-        self.forgets = False
-        """It takes events, and does not store them."""
-        self.secrets: dict[str, Any] = {}
-        self.refuses: Callable[[dict[str, Any]], bool] = lambda event: False
-        self.status = 0
-        """Answer everything with this."""
-        self.answers = threading.Event()
-        """While it is not set, posts get no answer."""
-        self.answers.set()
-        self.asked = threading.Event()
-        """Somebody has posted."""
-        self._served: _Served | None = None
-        self._port = 0
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/api"
-
-    def named(self, event: str) -> list[dict[str, Any]]:
-        return [each for each in self.stored.values() if each["event"] == event]
-
-    def start(self) -> None:
-        routes = [
-            Route("/api/ready", self._ready),
-            Route("/api/csrf-token", self._csrf),
-            Route("/api/events", self._events, methods=["POST"]),
-            Route("/api/events/filter", self._filter, methods=["POST"]),
-            Route("/api/block_types/slug/secret/block_documents/name/{name}", self._secret),
-        ]
-        self._served = _Served(Starlette(routes=routes), port=self._port)
-        self._port = self._served.port
-
-    def stop(self) -> None:
-        """From now on connections are refused; what it knows stays."""
-        served, self._served = self._served, None
-        if served is not None:
-            served.stop()
-
-    async def _ready(self, _request: Request) -> Response:
-        return JSONResponse({"message": "OK"}, self.status or 200)
-
-    async def _csrf(self, _request: Request) -> Response:
-        return JSONResponse({"detail": "CSRF protection is disabled."}, 422)
-
-    async def _events(self, request: Request) -> Response:
-        self.posts += 1
-        self.asked.set()
-        while not self.answers.is_set():
-            await asyncio.sleep(0.01)
-            if self._served is None:
-                return Response(status_code=503)
-        if self.status:
-            return Response(status_code=self.status)
-        events = await request.json()
-        if any(self.refuses(event) for event in events):
-            return JSONResponse({"detail": "secret-password"}, 422)
-        for event in events:
-            if event["event"] != SUMMARY:
-                self.told[UUID(event["id"])] += 1
-            if not self.forgets:
-                self.stored.setdefault(UUID(event["id"]), event)
-        return Response(status_code=204)
-
-    async def _filter(self, request: Request) -> Response:
-        if self.status:
-            return Response(status_code=self.status)
-        wanted = map(UUID, (await request.json())["filter"]["id"]["id"])
-        found = [self.stored[each] for each in wanted if each in self.stored]
-        return JSONResponse({"events": found, "total": len(found), "next_page": None})
-
-    async def _secret(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in self.secrets:
-            return JSONResponse({"detail": "Block document not found"}, 404)
-        number = "00000000-0000-4000-8000-000000000000"
-        if self.secrets[name] == self.NO_BLOCK:
-            return JSONResponse({"data": self.NO_BLOCK})
-        block = {"name": name, "data": {"value": self.secrets[name]}}
-        return JSONResponse({**block, "block_schema_id": number, "block_type_id": number})
+def local_client() -> httpx.Client:
+    """A client for this machine: it needs no certificates, and loading them takes longer than a test."""
+    return httpx.Client(trust_env=False, timeout=60, verify=_NO_CERTIFICATES)
 
 
 @dataclass
@@ -171,7 +47,7 @@ class Receiver:
     url: str
     key: str | None = KEY
     process: subprocess.Popen[str] | None = None
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=30))
+    http: httpx.Client = field(default_factory=lambda: local_client())
 
     @property
     def address(self) -> tuple[str, int]:
@@ -191,7 +67,7 @@ class Receiver:
 
     async def deliver_all(self, deliveries: list[dict[str, Any]], at_once: int = 50) -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=at_once)
-        async with httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60, limits=limits, verify=_NO_CERTIFICATES) as http:
             bodies = [json.dumps(each).encode() for each in deliveries]
             posts = [http.post(self.url, content=body, headers=self.headers(body)) for body in bodies]
             return await asyncio.gather(*posts)
@@ -208,18 +84,48 @@ class Receiver:
         return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
 
 
+def eventually(look: Callable[[], T], seconds: float = 60) -> T:
+    """Look again and again, until there is something to see."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def confirmed(receiver: Receiver, number: int) -> Callable[[], bool]:
+    """Whether so many events were seen in Prefect, and none is left."""
+
+    def look() -> bool:
+        return receiver.counted("events_confirmed_total") >= number and not receiver.counted("events_unconfirmed")
+
+    return look
+
+
+def database(path: Path) -> contextlib.closing[sqlite3.Connection]:
+    """A connection to a receiver's store."""
+    return contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10))
+
+
 def settings(store: Path | str, **changes: Any) -> ReceiverSettings:
-    """Settings of a receiver in a hurry."""
+    """Settings of a receiver that confirms events quickly; whoever makes Prefect wait sets `handover_seconds`."""
     url = store if isinstance(store, str) else f"sqlite:///{store}"
-    quick = {"handover_seconds": 1.0, "confirm_seconds": 0.2, "again_seconds": 0.5, "look_seconds": 0.1}
+    quick = {
+        "handover_seconds": 30,
+        "confirm_after_seconds": 0.05,
+        "confirm_every_seconds": 0.05,
+        "repost_after_seconds": 0.2,
+        "key_pause_seconds": 0,
+        "ready_seconds": 0,
+    }
     keys = {} if changes.get("insecure") or "signing_key_block" in changes else {"signing_keys": [KEY]}
     return ReceiverSettings(**{"store": url, **quick, **keys, **changes})
 
 
 @contextlib.contextmanager
-def running(settings: ReceiverSettings, prefect: str) -> Iterator[Receiver]:
+def running(settings: ReceiverSettings, prefect: str, limits: ServerLimits | None = None) -> Iterator[Receiver]:
     """Run a receiver in a thread."""
-    served = _Served(create_app(settings), prefect)
+    served = Served(create_app(settings), prefect, limits=limits)
     receiver = Receiver(f"http://127.0.0.1:{served.port}{settings.path}", None if settings.insecure else KEY)
     try:
         yield receiver

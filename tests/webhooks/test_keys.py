@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from prefect_calendly.webhooks import keys as module
 from prefect_calendly.webhooks.errors import PrefectUnavailableError
 from prefect_calendly.webhooks.keys import SigningKeys, keys_of
 
@@ -28,17 +27,12 @@ class Blocks:
         return self.value
 
 
-def keys(blocks: Blocks, *given: str, block: str | None = "calendly-key") -> SigningKeys:
-    return SigningKeys(map(SecretStr, given), block, blocks)  # type: ignore[arg-type]
+def keys(blocks: Blocks, *given: str, block: str | None = "calendly-key", pause: float = 0.0) -> SigningKeys:
+    return SigningKeys(map(SecretStr, given), block, blocks, pause_seconds=pause)  # type: ignore[arg-type]
 
 
 def texts(keys: SigningKeys) -> list[str]:
     return [key.get_secret_value() for key in keys.current]
-
-
-@pytest.fixture
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +46,13 @@ def test_a_block_holds_one_key_or_several(value: Any, wanted: list[str]) -> None
 @pytest.mark.parametrize(
     "value", ["", None, 5, [], ["s3cret"], {}, {"keys": []}, {"keys": "s3cret"}, {"keys": ["a", ""]}]
 )
-def test_a_block_with_something_else_is_of_no_use_and_its_value_is_not_shown(value: Any) -> None:
+def test_a_block_with_something_else_cannot_be_used_and_its_value_is_not_shown(value: Any) -> None:
     with pytest.raises(ValueError, match="must hold a signing key") as refused:
         keys_of(value)
     assert "s3cret" not in str(refused.value)
 
 
-async def test_keys_of_environment_and_block_are_all_accepted(no_pause: None) -> None:
+async def test_keys_of_environment_and_block_are_all_accepted() -> None:
     blocks = Blocks({"keys": ["second", "third"]})
     some = keys(blocks, "first")
     assert texts(some) == ["first"]
@@ -67,7 +61,7 @@ async def test_keys_of_environment_and_block_are_all_accepted(no_pause: None) ->
     assert not await some.reload()
 
 
-async def test_without_a_block_nobody_is_asked(no_pause: None) -> None:
+async def test_without_a_block_prefect_is_not_asked() -> None:
     blocks = Blocks()
     some = keys(blocks, "first", block=None)
     await some.keep_up()
@@ -76,8 +70,8 @@ async def test_without_a_block_nobody_is_asked(no_pause: None) -> None:
 
 
 @pytest.mark.parametrize("trouble", [PrefectUnavailableError("away"), RuntimeError("s3cret"), {"keys": []}])
-async def test_the_keys_that_are_known_hold_while_the_block_cannot_be_read(
-    no_pause: None, trouble: Any, caplog: pytest.LogCaptureFixture
+async def test_the_known_keys_are_accepted_while_the_block_cannot_be_read(
+    trouble: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     blocks = Blocks("first")
     some = keys(blocks)
@@ -92,7 +86,7 @@ async def test_the_keys_that_are_known_hold_while_the_block_cannot_be_read(
     assert "first" not in caplog.text
 
 
-async def test_a_block_that_is_gone_takes_its_keys_with_it(no_pause: None) -> None:
+async def test_a_block_that_is_gone_takes_its_keys_with_it() -> None:
     blocks = Blocks("first")
     some = keys(blocks)
     await some.reload()
@@ -101,9 +95,9 @@ async def test_a_block_that_is_gone_takes_its_keys_with_it(no_pause: None) -> No
     assert texts(some) == []
 
 
-async def test_whoever_sends_wrong_signatures_cannot_make_prefect_busy() -> None:
+async def test_wrong_signatures_cannot_make_prefect_busy() -> None:
     blocks = Blocks("first")
-    some = keys(blocks)
+    some = keys(blocks, pause=60)
     await asyncio.gather(*(some.reload() for _ in range(50)))
     assert blocks.asked == 1
     for _ in range(50):
@@ -111,7 +105,7 @@ async def test_whoever_sends_wrong_signatures_cannot_make_prefect_busy() -> None
     assert blocks.asked == 1
 
 
-async def test_one_who_goes_away_does_not_stop_the_loading(no_pause: None) -> None:
+async def test_one_request_that_is_canceled_does_not_stop_the_loading() -> None:
     some = keys(Blocks("first"))
     waiting = asyncio.create_task(some.reload())
     await asyncio.sleep(0)
@@ -121,10 +115,9 @@ async def test_one_who_goes_away_does_not_stop_the_loading(no_pause: None) -> No
     assert texts(some) == ["first"]
 
 
-async def test_a_block_that_comes_later_is_soon_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
+async def test_a_block_that_is_made_later_is_soon_found() -> None:
     blocks = Blocks()
-    some = keys(blocks)
+    some = keys(blocks, pause=0.01)
     keeping = asyncio.create_task(some.keep_up())
     await asyncio.sleep(0.05)
     blocks.value = "first"

@@ -15,15 +15,14 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from prefect_calendly.webhooks import store as module
 from prefect_calendly.webhooks.errors import StoreUnavailableError
 from prefect_calendly.webhooks.store import EventStore
 from prefect_calendly.webhooks.store import store_url as checked
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[EventStore]:
-    store = EventStore(url)
+async def opened(url: str, lock_seconds: float = 60) -> AsyncIterator[EventStore]:
+    store = EventStore(url, lock_seconds=lock_seconds)
     await store.open()
     try:
         yield store
@@ -91,7 +90,7 @@ async def test_two_receivers_that_start_and_write_at_once_know_each_event_once(s
 
 
 async def test_receivers_that_make_the_same_file_at_once_do_not_refuse_to_start(tmp_path: Path) -> None:
-    for number in range(60):  # one in 50 failed
+    for number in range(15):
         stores = [EventStore(f"sqlite:///{tmp_path / f'{number}.db'}") for _ in range(4)]
         await asyncio.gather(*(store.open() for store in stores))
         await asyncio.gather(*(store.close() for store in stores))
@@ -116,11 +115,10 @@ async def test_what_is_written_down_outlives_a_power_cut(tmp_path: Path) -> None
 
 
 async def test_a_store_that_is_locked_is_unavailable_and_says_nothing_of_the_events(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.05)
     path = tmp_path / "receiver.db"
-    async with opened(f"sqlite:///{path}") as store:
+    async with opened(f"sqlite:///{path}", lock_seconds=0.05) as store:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreUnavailableError) as refused:
