@@ -5,12 +5,19 @@ from __future__ import annotations
 from prefect_calendly.credentials import CalendlyCredentials
 from prefect_calendly.runs.flow import calendly_flow
 from prefect_calendly.runs.notifications import check_notifier
-from prefect_calendly.subscription.apply import apply, backfill_gap, drop_old_keys, preview, recall_deliveries
-from prefect_calendly.subscription.keys import check_keys, prepare_keys
+from prefect_calendly.subscription.apply import (
+    apply,
+    backfill_gap,
+    choose_keys,
+    drop_old_keys,
+    get_account,
+    preview,
+    recall_deliveries,
+)
+from prefect_calendly.subscription.keys import check_keys
 from prefect_calendly.subscription.publish import published_run
 from prefect_calendly.subscription.report import SubscriptionReport
 from prefect_calendly.subscription.spec import SubscriptionSpec
-from prefect_calendly.users import aget_current_user
 
 
 @calendly_flow(flow_run_name="webhook of {subscription.host}, scope {subscription.scope}")
@@ -49,19 +56,13 @@ async def ensure_webhook_subscription(
     await check_notifier(subscription.notify)
     async with published_run(subscription, dry_run=dry_run) as run:
         await check_keys(subscription.signing_key_block, rotate_now=rotate_key_now)
-        user = await aget_current_user(credentials)
+        run.account = await get_account(credentials)
         await recall_deliveries(run)
-        if subscription.signing_key_block is not None:
-            run.keys, run.key_change = await prepare_keys(
-                subscription.signing_key_block,
-                subscription.rotate_key_after_days,
-                rotate_now=rotate_key_now,
-                dry_run=dry_run,
-            )
+        await choose_keys(run, rotate_now=rotate_key_now)
         if dry_run:
-            await preview(run, credentials, user)
+            await preview(run, credentials)
         else:
-            await apply(run, credentials, user)
+            await apply(run, credentials)
             await drop_old_keys(run)
             await backfill_gap(run, credentials)
     return run.report()

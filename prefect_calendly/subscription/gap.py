@@ -13,12 +13,13 @@ from prefect_calendly.bookings.backfill import BackfillReport, backfill
 from prefect_calendly.bookings.cursor import REMEMBERED
 from prefect_calendly.bookings.listing import Scope
 from prefect_calendly.runs.forms import Parameters
-from prefect_calendly.runs.state import read_state
+from prefect_calendly.runs.state import read_state, save_state
 from prefect_calendly.subscription.plan import hook_uuid
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 
 # Deliveries that were under way when the subscription was last seen to work may have failed.
 _OVERLAP: Final = timedelta(minutes=10)
+_KEEP_FOR: Final = timedelta(days=90)
 
 
 class GapNotFilledError(CalendlyError):
@@ -91,6 +92,11 @@ async def load_delivery_state(name: str) -> DeliveryState | None:
         raise ValueError(
             f"the block calendly-state/{name} is not as this flow writes it: delete it, and the flow starts over"
         ) from None
+
+
+async def save_delivery_state(name: str, state: DeliveryState) -> None:
+    """Save what the next run has to know; removed if there is no run for three months."""
+    await save_state(name, state, keep_for=_KEEP_FOR)
 
 
 async def fill_gap(

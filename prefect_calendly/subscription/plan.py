@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prefect_calendly.subscription.keys import KeyRing
-from prefect_calendly.subscription.spec import SubscriptionSpec
+from prefect_calendly.subscription.spec import Account, SubscriptionSpec
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 
 Change = Literal["created", "unchanged", "replaced", "revived"]
@@ -28,8 +28,7 @@ class Plan:
 def make_plan(
     found: Iterable[WebhookSubscription],
     spec: SubscriptionSpec,
-    user: str,
-    organization: str,
+    account: Account,
     keys: KeyRing | None = None,
 ) -> Plan:
     """Decide what to do.
@@ -37,8 +36,7 @@ def make_plan(
     Args:
         found: Subscriptions that exist, of any URL.
         spec: The subscription that there should be.
-        user: URI of the current user.
-        organization: URI of the user's organization.
+        account: Whose it should be.
         keys: The signing keys; None for a subscription without one.
 
     Returns:
@@ -48,7 +46,7 @@ def make_plan(
     same_url = sorted(
         (hook for hook in found if hook.callback_url == spec.callback_url), key=lambda hook: (hook.created_at, hook.uri)
     )
-    differences = {hook.uri: _differences(hook, spec, user, organization, keys) for hook in same_url}
+    differences = {hook.uri: _differences(hook, spec, account, keys) for hook in same_url}
     fitting = [hook for hook in same_url if not differences[hook.uri]]
     # Only `disabled` is known to be final: a state that Calendly may add is left alone.
     alive = sorted((hook for hook in fitting if hook.state != "disabled"), key=lambda hook: hook.state != "active")
@@ -64,16 +62,14 @@ def make_plan(
     return Plan("replaced", None, delete, "; ".join(dict.fromkeys(differences[hook.uri] for hook in same_url)))
 
 
-def _differences(
-    hook: WebhookSubscription, spec: SubscriptionSpec, user: str, organization: str, keys: KeyRing | None
-) -> str:
+def _differences(hook: WebhookSubscription, spec: SubscriptionSpec, account: Account, keys: KeyRing | None) -> str:
     """Say in which way a subscription is not as it should be; an empty text if it is."""
     differences = []
     if hook.scope != spec.scope:
         differences.append(f"its scope is {hook.scope}, not {spec.scope}")
-    elif hook.organization != organization:
+    elif hook.organization != account.organization:
         differences.append("it belongs to another organization")
-    elif (spec.scope == "user" and hook.user != user) or (spec.scope == "group" and hook.group != spec.group):
+    elif (spec.scope == "user" and hook.user != account.user) or (spec.scope == "group" and hook.group != spec.group):
         differences.append(f"it belongs to another {spec.scope}")
     if missing := [name for name in spec.events if name not in hook.events]:
         differences.append(f"it lacks {', '.join(missing)}")

@@ -13,11 +13,10 @@ from pydantic import Field
 from prefect_calendly.bookings.backfill import BackfillReport
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.runs.forms import Parameters
-from prefect_calendly.runs.state import state_name
 from prefect_calendly.subscription.gap import DeliveryState
 from prefect_calendly.subscription.keys import KeyChange, KeyRing
 from prefect_calendly.subscription.plan import Change, Plan, hook_uuid
-from prefect_calendly.subscription.spec import SubscriptionSpec
+from prefect_calendly.subscription.spec import Account, SubscriptionSpec
 from prefect_calendly.webhook_subscriptions import WebhookSubscription
 
 Result = Change | Literal["failed"]
@@ -49,6 +48,7 @@ class SubscriptionRun:
     dry_run: bool
     meter: RequestMeter
     began: float = field(default_factory=time.monotonic)
+    account: Account = field(init=False)
     plan: Plan | None = None
     """The plan under which the run began to change something, or the last one."""
     subscription: WebhookSubscription | None = None
@@ -68,7 +68,14 @@ class SubscriptionRun:
     @property
     def state_name(self) -> str:
         """Name of the state that is kept from run to run."""
-        return state_name("webhook", self.spec.callback_url, self.spec.scope)
+        return self.spec.state_name(self.account)
+
+    @property
+    def key_block(self) -> str:
+        """Name of the Secret block with the signing keys."""
+        if self.spec.signing_key_block is None:
+            raise ValueError("there is no signing_key_block")
+        return self.spec.signing_key_block
 
     def adopt(self, plan: Plan, found: Iterable[WebhookSubscription]) -> Plan:
         """Take up a new plan; changes that were begun before it keep their outcome and reason."""

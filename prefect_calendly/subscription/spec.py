@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, 
 
 from prefect_calendly.client.identifiers import uri_of
 from prefect_calendly.runs.forms import Notifier, Parameters, empty_is_none, optional_form_field
+from prefect_calendly.runs.state import state_name
 from prefect_calendly.webhook_subscriptions import WebhookEvent, WebhookScope, checked_callback_url, checked_events
 
 # Prefect's form shows the pattern to the person: its comment says what is wanted.
@@ -18,6 +20,18 @@ BlockName = Annotated[
     StringConstraints(max_length=100, pattern=r"^[a-z0-9-]+$"),
     Field(json_schema_extra={"pattern": r"(?#use the name of a Secret block, such as calendly-key)^[a-z0-9-]*$"}),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The Calendly account that a flow works for."""
+
+    gateway: str
+    """Base URL of the gateway."""
+    organization: str
+    """URI of the organization."""
+    user: str
+    """URI of the user."""
 
 
 class SubscriptionSpec(Parameters):
@@ -150,3 +164,8 @@ class SubscriptionSpec(Parameters):
         """Whose missed bookings to backfill; None if none are to be."""
         about_bookings = any(name.startswith(("invitee.", "invitee_no_show.")) for name in self.events)
         return self.scope if self.backfill and about_bookings and self.scope != "group" else None
+
+    def state_name(self, account: Account) -> str:
+        """Return the name under which runs remember this subscription: of this account, owner and URL, and no other."""
+        owner = {"organization": account.organization, "user": account.user, "group": self.group}[self.scope]
+        return state_name("webhook", account.gateway, account.organization, self.scope, owner, self.callback_url)
