@@ -66,7 +66,7 @@ async def test_the_signing_key_and_the_urls_secret_are_stored_nowhere_else(
     await Secret(value=KEY).asave("given-key", overwrite=True)  # type: ignore[arg-type]
     report = await ensure(credentials, signing_key_block="given-key")
     assert report.subscription is not None
-    assert sandbox._server._app.world.webhooks[report.subscription].signing_key == KEY
+    assert sandbox._server._app._state.world.webhooks[report.subscription].signing_key == KEY
     # And with a failure, whose traceback is logged.
     sandbox.fault("plan", method="POST", route=HOOKS, times=None)
     with pytest.raises(PlanRequiredError) as caught:

@@ -62,7 +62,7 @@ class Subscriber:
     def key_of(self, subscription: str | None) -> str | None:
         """The signing key that a subscription was made with."""
         assert subscription is not None
-        found: str | None = self.sandbox._server._app.world.webhooks[subscription].signing_key
+        found: str | None = self.sandbox._server._app._state.world.webhooks[subscription].signing_key
         return found
 
     async def ring(self, block: str = "calendly-key") -> KeyRing:

@@ -19,7 +19,7 @@ from tests.subscription.test_healing import BACKFILLED, BLOCK, book, grow_older
 def other(account: Subscriber, sandbox: Sandbox) -> Subscriber:
     """An admin's account of another organization, with the same receiver and the same Secret block."""
     organization = f"{API}/organizations/{SECOND_ORGANIZATION}"
-    users = sandbox._server._app.world.users.values()
+    users = sandbox._server._app._state.world.users.values()
     (owner,) = [user.uuid for user in users if user.name == "Marta Nowak"]
     sandbox.set_connection(SECOND_CONNECTION, user=f"{API}/users/{owner}")
     credentials = credentials_for(sandbox, connection_id=SECOND_CONNECTION)

@@ -2,9 +2,10 @@
 
 import asyncio
 
-from flows.ensure_webhook_subscription import SubscriptionSpec, ensure_webhook_subscription
+from flows.ensure_webhook_subscription import ensure_webhook_subscription
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.subscription.spec import SubscriptionSpec
 
 SPEC = SubscriptionSpec(callback_url="https://hooks.example.com/webhooks/calendly", backfill=False)
 
