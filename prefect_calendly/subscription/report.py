@@ -48,7 +48,7 @@ class SubscriptionRun:
     dry_run: bool
     meter: RequestMeter
     began: float = field(default_factory=time.monotonic)
-    account: Account = field(init=False)
+    account: Account = field(init=False, repr=False)
     plan: Plan | None = None
     """The plan under which the run began to change something, or the last one."""
     subscription: WebhookSubscription | None = None

@@ -82,9 +82,8 @@ def uuid(item: dict[str, Any]) -> str:
     return str(item["uri"]).rpartition("/")[2]
 
 
-@pytest.fixture
-def secrets(inline: Inline, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Values of Secret blocks, by name."""
+def secret_blocks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Keep Secret blocks of signing keys in memory: their values, by name."""
     values: dict[str, Any] = {}
 
     async def read(block: str) -> dict[str, Any] | None:
@@ -99,6 +98,12 @@ def secrets(inline: Inline, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(keys, "_read", read)
     monkeypatch.setattr(keys, "_write", write)
     return values
+
+
+@pytest.fixture
+def secrets(inline: Inline, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Values of Secret blocks, by name."""
+    return secret_blocks(monkeypatch)
 
 
 @pytest.fixture

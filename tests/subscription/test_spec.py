@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from flows.ensure_webhook_subscription import ensure_webhook_subscription
 from prefect_calendly.subscription.spec import Account, SubscriptionSpec
-from tests.flows.conftest import form_errors
 from tests.subscription.conftest import Subscriber
 from tests.subscription.examples import ACCOUNT, API, HIDDEN, URL
+from tests.support import form_errors
 
 
 @pytest.mark.parametrize(

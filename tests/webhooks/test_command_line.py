@@ -17,13 +17,13 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 import prefect_calendly
 from prefect_calendly.webhooks import __main__ as module
 from prefect_calendly.webhooks.__main__ import main
 from prefect_calendly.webhooks.json_logs import JsonFormatter
 from prefect_calendly.webhooks.signature import HEADER
+from tests.settings import changed_settings
 from tests.webhooks.examples import booking
 from tests.webhooks.fake_prefect import SUMMARY, FakePrefect
 from tests.webhooks.running import KEY, Receiver, eventually, process
@@ -90,7 +90,7 @@ def test_a_port_that_is_taken_is_explained(configured: None, capsys: pytest.Capt
 def test_without_the_url_of_a_prefect_server_it_does_not_start(
     configured: None, api: str | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with temporary_settings({PREFECT_API_URL: api}), pytest.raises(SystemExit) as exited:
+    with changed_settings("api.url", api), pytest.raises(SystemExit) as exited:
         main(["--port", "0", "--store", f"sqlite:///{tmp_path / 'receiver.db'}"])
     assert exited.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -101,7 +101,7 @@ def test_without_the_url_of_a_prefect_server_it_does_not_start(
 def test_a_store_that_cannot_be_used_is_explained_in_one_line(
     configured: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+    with changed_settings("api.url", "http://127.0.0.1:1/api"):
         assert main(["--port", "0", "--store", f"sqlite:///{tmp_path / 'nowhere' / 'receiver.db'}"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "cannot be used: [Errno 2] No such file or directory" in line
@@ -223,7 +223,7 @@ def test_by_default_its_store_is_in_prefects_home_and_a_signal_ends_it(
     configured: None, prefect: FakePrefect, tmp_path: Path, number: signal.Signals
 ) -> None:
     store = tmp_path / "home" / "calendly-receiver.db"
-    with temporary_settings({PREFECT_API_URL: prefect.url, PREFECT_HOME: store.parent}):
+    with changed_settings("api.url", prefect.url), changed_settings("home", store.parent):
 
         def end() -> None:
             eventually(store.exists)

@@ -14,10 +14,10 @@ from prefect_calendly.webhooks.deliveries import PING, parse_delivery
 from prefect_calendly.webhooks.delivery_events import events_of_delivery
 from prefect_calendly.webhooks.receiver import create_app
 from prefect_calendly.webhooks.signature import HEADER
+from tests.settings import changed_settings
 from tests.webhooks.examples import API, CREATED, NEW, OLD, booking, canceled, delivered, first_id, invitee, new_booking
 from tests.webhooks.fake_prefect import FakePrefect
 from tests.webhooks.running import PATH, Receiver, eventually, running, settings
-from tests.webhooks.served import prefect_at
 
 
 def test_a_delivery_is_an_event_in_prefect_when_it_is_answered(shared: Receiver, shared_prefect: FakePrefect) -> None:
@@ -186,7 +186,7 @@ async def test_mounted_in_another_application_it_works_when_that_enters_its_life
     app = Starlette()
     app.mount("/calendly", receiver)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here/calendly") as http:
-        with prefect_at(prefect.url):
+        with changed_settings("api.url", prefect.url):
             async with receiver.router.lifespan_context(receiver):
                 assert (await http.post(PATH, json=booking(1))).json() == {"status": "accepted"}
     assert len(prefect.named("calendly.invitee.created")) == 1
