@@ -34,8 +34,8 @@ async def screen_booking(
 
     Decides as `cancel_blocked_domains` does, about the whole event; start and horizon of the policy do not matter. A
     welcome booking costs two requests and leaves a line in the log. A second run, or one after a run that was killed,
-    cancels nothing twice. A wrong policy is stopped: all runs together cancel no more than `max_cancellations` within
-    an hour; a few more if many run at the same time.
+    cancels nothing twice. A wrong policy is stopped: all runs together cancel no more than `max_cancellations` of an
+    account (with scope organization, of the organization) within an hour; a few more if many run at the same time.
 
     Args:
         credentials: Whose Calendly to use; for the whole organization, an owner's or admin's.
@@ -63,18 +63,18 @@ async def screen_booking(
             decision, page = run.decision, ScreenPage(run)
             cancels = decision.action == "cancel" and not dry_run
             if cancels:
-                run.cap_reached = await count_recent_cancellations() >= policy.max_cancellations
+                run.cap_reached = await count_recent_cancellations(plan.account) >= policy.max_cancellations
         if cancels and not run.cap_reached:
             async with on_failure("See the log for what was canceled."):
                 await page.write()  # the audit, should this run not come to its end
                 run.outcomes = await cancel_events(credentials, plan)
                 if run.action == "canceled":
-                    await record_cancellation(decision)
+                    await record_cancellation(decision, plan.account)
         report = run.screen_report()
         if decision.action != "keep":
             await page.write()
 
-    if run.cap_reached and await record_refusal(decision):
+    if run.cap_reached and await record_refusal(decision, plan.account):
         body = "It and those after it are left alone: see whether blocked_domains is right."
         await notify(policy.notify, f"Screening: {page.headline()}", body)
     elif report.action in ("would be canceled", "canceled", "failed") and not run.cap_reached:

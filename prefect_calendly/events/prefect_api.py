@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import PrefectClient
 
-from prefect_calendly.events.event import SOURCE_LABEL, CalendlyEvent
+from prefect_calendly.events.event import SOURCE_LABEL, CalendlyEvent, resource_id
 
 T = TypeVar("T")
 
@@ -98,7 +98,9 @@ async def stored_events(
         answer = await client.request("GET", "/events/filter/next", params={"page-token": token})
 
 
-async def count_events(client: PrefectClient, name: str, since: datetime, until: datetime) -> int:
+async def count_events(
+    client: PrefectClient, name: str, since: datetime, until: datetime, *, related_to: str | None = None
+) -> int:
     """Return how many events of a name occurred in a window, by one request.
 
     Args:
@@ -106,12 +108,15 @@ async def count_events(client: PrefectClient, name: str, since: datetime, until:
         name: Name of the events.
         since: Start of the window (aware), inclusive.
         until: End of the window (aware), inclusive.
+        related_to: URI of a Calendly resource, such as an organization: only events that it is related to.
 
     Raises:
         httpx.HTTPError: Prefect was not reached, or gave no answer.
     """
     occurred = {"since": since.isoformat(), "until": until.isoformat()}
-    wanted = {"event": {"name": [name]}, "occurred": occurred}
+    wanted: dict[str, Any] = {"event": {"name": [name]}, "occurred": occurred}
+    if related_to is not None:
+        wanted["related"] = {"id": [resource_id(related_to)]}
     answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1})
     return int(answer.json()["total"])
 

@@ -110,7 +110,8 @@ def _why_closed(event: ScheduledEvent, invitees: Sequence[Invitee], now: datetim
 async def plan_for_booking(credentials: CalendlyCredentials, booking: Booking, policy: CancelPolicy) -> Plan:
     """Decide about one booking, as `scan_events` decides about all. It changes nothing.
 
-    Members and their domains are read only if they can matter: a welcome booking costs no request.
+    Whose the booking is, and whose domains are the own ones, is read only if it matters: a welcome booking costs no
+    request.
 
     Args:
         credentials: Whose Calendly to use; for the whole organization, an owner's or admin's.
@@ -133,13 +134,12 @@ async def plan_for_booking(credentials: CalendlyCredentials, booking: Booking, p
         raise CancellationsFailedError(
             "The invitee is not among those of the event: nothing was decided. Start this run again."
         )
-    whole = policy.scope == "organization"
-    if decision.action == "keep" or (whole and not policy.protect_own_domains):
+    if decision.action == "keep":
         return replace(plan, decisions=(decision,))
     with count_requests() as meter:
         account = await read_account(credentials, policy.scope)
     decision = decide(event, booking.invitees, Rules.of(policy, account.domains), account.host_zones)
-    if not whole and account.user not in [membership.user for membership in event.event_memberships]:
+    if policy.scope == "user" and account.user not in [membership.user for membership in event.event_memberships]:
         decision = replace(decision, action="keep", why="it is no event of your own, and the scope is user")
     return replace(
         plan,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 
 from prefect_calendly.events.emit import emit_events
-from prefect_calendly.events.event import CalendlyEvent, event_id
+from prefect_calendly.events.event import CalendlyEvent, event_id, related_resource
 from prefect_calendly.events.prefect_api import (
     EventsNotStoredError,
     count_events,
@@ -65,6 +66,18 @@ async def test_events_that_are_missing_are_stored_once_however_often_they_are_em
     window = (now - timedelta(hours=1), now + timedelta(hours=1))
     assert len([each async for each in stored_events(prefect, [new[0].event], *window)]) == 120
     assert await count_events(prefect, new[0].event, *window) == 120
+
+
+async def test_events_are_counted_by_the_resource_that_they_are_related_to(prefect: PrefectClient) -> None:
+    one, other = (f"https://api.calendly.com/organizations/{secrets.token_hex(6)}" for _ in range(2))
+    owners = (one, one, other)
+    new = [
+        replace(event, related=(related_resource(o, "account"),)) for event, o in zip(events(3), owners, strict=True)
+    ]
+    await emit_missing(prefect, new)
+    window = (datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1))
+    counts = [await count_events(prefect, new[0].event, *window, related_to=uri) for uri in (one, other, None)]
+    assert counts == [2, 1, 3]
 
 
 async def test_an_event_of_a_clock_that_is_ahead_is_found(prefect: PrefectClient) -> None:

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect.exceptions import ParameterTypeError
@@ -149,6 +150,29 @@ async def test_beyond_the_cap_nothing_is_canceled_and_one_message_an_hour_tells_
     for event in inline.events.stored.values():
         event["occurred"] = (datetime.now(UTC) - timedelta(minutes=61)).isoformat()
     assert (await screened(credentials, invitees[1], max_cancellations=1)).action == "canceled"
+
+
+@pytest.mark.parametrize("members", [{}, {"protect_own_domains": False}])
+async def test_the_cap_counts_what_was_canceled_for_the_same_account_only(
+    sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline, members: dict[str, Any]
+) -> None:
+    await screened(credentials, booked(sandbox), max_cancellations=1, scope="organization", **members)
+    # Another organization on the same Prefect server, and one's own events only.
+    other = inline.events.stored.popitem()[1]
+    other["related"][0]["prefect.resource.id"] = "calendly.organization.OTHER"
+    inline.events.stored[UUID(other["id"])] = other
+    assert (await screened(credentials, booked(sandbox), max_cancellations=1, **members)).action == "canceled"
+    own = await screened(credentials, booked(sandbox), max_cancellations=1, scope="user", **members)
+    assert own.action == "canceled"
+    for scope in ("organization", "user"):
+        with pytest.raises(TooManyCancellationsError):
+            await screened(credentials, booked(sandbox), max_cancellations=1, scope=scope, **members)
+    accounts = [event["related"][0]["prefect.resource.id"] for event in inline.events.stored.values()]
+    assert set(accounts) == {
+        "calendly.organization.OTHER",
+        "calendly.organization.BBBBBBBBBBBBBBBB",
+        "calendly.user.AAAAAAAAAAAAAAAA",
+    }
 
 
 async def test_a_run_that_was_killed_before_the_cancellation_is_done_by_the_next(
