@@ -116,6 +116,8 @@ def decide(
 
     Example:
         ```python
+        event = get_scheduled_event(credentials, "DDDDDDDDDDDDDDDD")
+        invitees = list_invitees(credentials, event)
         decision = decide(event, invitees, Rules.of(CancelPolicy(blocked_domains=["spam.example"])))
         ```
     """

@@ -34,6 +34,7 @@ class CancelPage:
 
     Example:
         ```python
+        policy = CancelPolicy(blocked_domains=["spam.example"])
         run = CancelRun(await scan_events(credentials, policy), dry_run=False)
         await CancelPage(run).write()
         run.outcomes = await cancel_events(credentials, run.plan)
