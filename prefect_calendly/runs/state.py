@@ -15,7 +15,9 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+
+from prefect_calendly.about import DOCUMENTATION_URL
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,6 +31,7 @@ class CalendlyState(Block):
 
     _block_type_name: ClassVar[str | None] = "Calendly State"
     _block_type_slug: ClassVar[str | None] = TYPE_SLUG
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(DOCUMENTATION_URL)
 
     model_config = ConfigDict(extra="forbid")
 
