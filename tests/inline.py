@@ -50,6 +50,11 @@ class Inline:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
     """Run flows and tasks in place; a test that uses this needs no Prefect server."""
+    return inlined(monkeypatch)
+
+
+def inlined(monkeypatch: pytest.MonkeyPatch) -> Inline:
+    """Run flows and tasks in place until the patches are undone."""
     kept = Inline()
 
     def call_flow(self: Flow[..., Any], *args: Any, **kwargs: Any) -> Any:

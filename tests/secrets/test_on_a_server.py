@@ -30,7 +30,7 @@ from pydantic import RootModel
 from flows.cancel_blocked_domains import cancel_blocked_domains
 from flows.ensure_webhook_subscription import ensure_webhook_subscription
 from flows.poll_bookings import poll_bookings
-from flows.record_expired_approval import EXPIRED_MESSAGES, record_expired_approval
+from flows.record_expired_approval import record_expired_approval
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.bookings.polling import BookingsToPoll
 from prefect_calendly.client.errors import CalendlyError
@@ -38,6 +38,7 @@ from prefect_calendly.client.pace import PROCESS_LIMITS
 from prefect_calendly.connections import adelete_connection
 from prefect_calendly.runs.state import save_state
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.screening.approval import EXPIRED_MESSAGES
 from prefect_calendly.subscription.spec import SubscriptionSpec
 from tests.conftest import credentials_for
 from tests.flows.test_approval import DOMAIN, Deployed, deploy
@@ -167,7 +168,9 @@ class Runs:
     async def that_publishes_bookings(self) -> None:
         """It emits events about everybody who has booked: it is what it is for."""
         polling = BookingsToPoll(scope="organization", notify=self.receiver.block)
-        with pytest.MonkeyPatch.context() as monkeypatch, inlined(monkeypatch) as inline:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            inline = inlined(monkeypatch)
+            inline.blocks[self.receiver.block] = self.receiver.webhook()
             await poll_bookings(self.credentials, polling)
             states = dict(inline.states)
         for name, value in states.items():

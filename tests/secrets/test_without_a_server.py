@@ -19,7 +19,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.exceptions import ParameterTypeError
 
 from flows.availability_digest import availability_digest
-from flows.cancel_blocked_domains import CancelPolicy, cancel_blocked_domains
+from flows.cancel_blocked_domains import cancel_blocked_domains
 from flows.ensure_webhook_subscription import ensure_webhook_subscription
 from flows.poll_bookings import poll_bookings
 from flows.reconcile_bookings import reconcile_bookings
@@ -36,6 +36,7 @@ from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.notifications import notify
 from prefect_calendly.runs.state import save_state
 from prefect_calendly.sandbox import Sandbox
+from prefect_calendly.screening.policy import CancelPolicy
 from prefect_calendly.subscription import apply
 from prefect_calendly.subscription.spec import SubscriptionSpec
 from tests.conftest import credentials_for
@@ -256,9 +257,9 @@ def left() -> Left:
     with (
         Sandbox(events=12, invitees=16, hosts=2, seed=5, gateway_rps=0, api_key=KEY) as sandbox,
         pytest.MonkeyPatch.context() as monkeypatch,
-        inlined(monkeypatch) as inline,
         everything_logged() as logs,
     ):
+        inline = inlined(monkeypatch)
         monkeypatch.setattr(CalendlyCredentials, "retry", IMPATIENT)
         monkeypatch.setattr(apply, "PAUSES_SECONDS", ())
         receiver = Receiver()
