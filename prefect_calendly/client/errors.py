@@ -1,8 +1,8 @@
-"""One exception per thing a caller can do something about.
+"""The errors: one class for each thing that a caller can react to.
 
-Every error carries what the server said (status, title, message, details, request id), what was asked (method
-and path, never the query, a header or a body) and a hint what to do about it. E-mail addresses in the server's
-words are masked, for error texts end up in logs.
+Every error has what the server said (status, title, message, details, request ID), what was requested (method and
+path, never the query, a header or a body), and a hint what to do. E-mail addresses in the server's words are masked,
+because error texts end up in logs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_DETAILS = 10
 
 
 def printable(text: str) -> str:
-    """Put a text on one line, without what a terminal or a log would obey: control, format and broken characters.
+    """Put a text on one line, without characters that act on a terminal or a log: control, format and broken ones.
 
     Example:
         >>> printable("two\\nlines\\x1b[2J")
@@ -59,7 +59,7 @@ class ErrorDetail:
 
 
 class CalendlyError(Exception):
-    """Anything that went wrong between us and Calendly; the base of all errors of this package."""
+    """A call of Calendly or of the gateway failed; the base of all errors of this package."""
 
     hint: str = ""
 
@@ -111,7 +111,7 @@ class CalendlyError(Exception):
 class NetworkError(CalendlyError):
     """The gateway could not be reached, or the connection broke before the whole answer had come.
 
-    `maybe_sent` says whether the request may have taken effect all the same.
+    `maybe_sent` says whether the request may have taken effect nevertheless.
     """
 
     hint = "Check the network and the gateway's address; reading calls were already repeated."
@@ -236,7 +236,7 @@ class ExternalCalendarError(CalendlyError):
 
 
 class RateLimitedError(CalendlyError):
-    """429: too many requests; `retry_after_seconds` is how long to wait, as far as the server told."""
+    """429: too many requests; `retry_after_seconds` is how long to wait, or None if the server did not say."""
 
     hint = "Wait, lower `requests_per_second` in the credentials block, or spread the work."
 
@@ -257,7 +257,7 @@ class ServerError(CalendlyError):
 
 
 class UnconfirmedWriteError(CalendlyError):
-    """A write was sent, its answer was lost, and its effect could not be looked up: it may have happened or not."""
+    """A write was sent, its answer was lost, and its effect was not found: it may have happened or not."""
 
     hint = "Look at the calendar before you repeat it."
 
@@ -269,7 +269,7 @@ class ConnectionFailedError(CalendlyError):
 
 
 class ConnectionPendingError(CalendlyError):
-    """A Maton connection was not authorized in the time allowed."""
+    """A Maton connection was not authorized in time."""
 
     hint = "Open the connection's URL in a browser, finish the authorization, and wait again."
 
@@ -343,7 +343,7 @@ def error_for_answer(
         method: HTTP method of the request.
         path: Native Calendly path of the request, without query.
         request_id: What the gateway calls this request.
-        retry_after_seconds: Seconds to wait, where the answer's headers told.
+        retry_after_seconds: Seconds to wait, if the answer's headers said so.
 
     Returns:
         The error to raise.

@@ -14,7 +14,7 @@ Host = Literal["gateway", "connections"]
 
 
 def checked_base_url(url: str, name: str) -> str:
-    """Check a base URL that the key will be sent to: https, or http within the machine or its private network.
+    """Check a base URL that the key is sent to: https, or http within this machine or its private network.
 
     Args:
         url: The URL; a slash at its end is dropped.
@@ -24,7 +24,7 @@ def checked_base_url(url: str, name: str) -> str:
         The URL without a slash at its end.
 
     Raises:
-        ValueError: It is no such URL.
+        ValueError: It is not such a URL.
     """
     wanted = f"{name} must be a plain URL such as {DEFAULT_GATEWAY_URL}: no user, query or fragment"
     try:
@@ -56,7 +56,7 @@ def checked_key(key: str) -> str:
         The key without blanks around it.
 
     Raises:
-        ValueError: It is no key; the text does not repeat it.
+        ValueError: It is not a key; the text does not repeat it.
     """
     key = key.strip()
     if not key:

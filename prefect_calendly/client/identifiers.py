@@ -98,7 +98,7 @@ def checked_path(path: str) -> str:
         The same path.
 
     Raises:
-        ValueError: It is no such path.
+        ValueError: It is not such a path.
     """
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError("path must begin with '/', such as /users/me (not a whole URL)")

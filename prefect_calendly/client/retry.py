@@ -58,7 +58,7 @@ class RetryPolicy:
         if self.attempts < 1 or self.write_attempts < 1:
             raise ValueError("attempts and write_attempts must be at least 1")
         if self.late_looks < 0 or self.first_backoff_seconds < 0 or self.longest_backoff_seconds < 0:
-            raise ValueError("late_looks and the backoffs cannot be below 0")
+            raise ValueError("late_looks, first_backoff_seconds and longest_backoff_seconds cannot be below 0")
 
     def backoff(self, failures: int) -> float:
         """Return the seconds to pause after that many failures in a row."""

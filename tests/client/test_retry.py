@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_calendly.client import CalendlyClient, Method, count_requests, errors
+from prefect_calendly.client import CalendlyClient, Method, RetryPolicy, count_requests, errors
 from tests.client.faults import FAULTS, FINAL, NEVER_SENT, WRITES, send
 from tests.support import IMPATIENT, Server, VirtualTime, ok
 
@@ -84,3 +84,39 @@ def test_a_refused_connection_is_a_network_error_over_a_real_socket() -> None:
 
     with pytest.raises(errors.NetworkError, match=r"No connection to 127.0.0.1:9 \(ConnectError\)"):
         asyncio.run(story())
+
+
+# The policy
+
+
+def test_the_policy_says_how_often(virtual_time: VirtualTime) -> None:
+    for attempts in (1, 6):
+        server = Server(httpx.Response(500))
+        with pytest.raises(errors.ServerError):
+            virtual_time.run(send(server, retry=RetryPolicy(attempts=attempts)))
+        assert len(server.requests) == attempts
+
+
+def test_the_backoff_doubles_up_to_its_bound_and_has_jitter() -> None:
+    policy = RetryPolicy(first_backoff_seconds=1, longest_backoff_seconds=6)
+    for failures, longest in ((1, 1), (2, 2), (3, 4), (4, 6), (50, 6)):
+        pauses = {policy.backoff(failures) for _ in range(100)}
+        assert len(pauses) > 10
+        assert 0.1 * longest <= min(pauses) <= max(pauses) <= longest
+    assert max(policy.limited_backoff(50) for _ in range(100)) <= 5
+    assert list(policy.late_look_pauses()) == [2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"attempts": 0},
+        {"write_attempts": 0},
+        {"late_looks": -1},
+        {"first_backoff_seconds": -0.1},
+        {"longest_backoff_seconds": -1},
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(figures: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(figures)).partition("_")[0]):
+        RetryPolicy(**figures)
