@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
@@ -48,80 +49,64 @@ async def test_side_by_side_each_gets_its_own(
         await alist_scheduled_events.fn(second, user=alice)
 
 
-@pytest.mark.parametrize("setting", [PREFECT_RESULTS_PERSIST_BY_DEFAULT, PREFECT_TASKS_DEFAULT_PERSIST_RESULT])
 def test_inside_prefect_too_even_where_results_persist_by_default(
-    setting: object,
     prefect_server: None,
     credentials: CalendlyCredentials,
     second: CalendlyCredentials,
     sandbox: Sandbox,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Prefect's cache key masks secrets: with a cache the second account would be served the first one's data."""
+    """Prefect's cache key masks secrets: with a cache the second account would be served the first one's data.
+
+    One run tries it all: runs take long.
+    """
+    caplog.set_level(logging.DEBUG)
     other_key = credentials_for(sandbox, api_key=sandbox.second_key)
+    wrong_key = credentials_for(sandbox, api_key="wrong-but-secret-key")
+    event = sandbox.add_event(sandbox.clock() + timedelta(days=3))
+    blocks = (credentials, second, credentials)
+    failures: list[str] = []
+    counts: list[int] = []
 
     @flow(persist_result=False)
-    async def of_both() -> list[str]:
-        users = [await aget_current_user(block) for block in (credentials, second, credentials)]
+    async def both_accounts(wrong: CalendlyCredentials) -> tuple[list[str], list[str]]:
+        users = [await aget_current_user(block) for block in blocks]
         with pytest.raises(errors.NoConnectionError):
             await aget_current_user(other_key)
-        return [user.uri for user in users]
-
-    @flow(persist_result=False)
-    def of_both_without_async() -> list[str]:
-        return [get_current_user(block).uri for block in (credentials, second, credentials)]
-
-    with temporary_settings({setting: True, PREFECT_LOCAL_STORAGE_PATH: tmp_path}):  # type: ignore[dict-item]
-        expected = [uri("users", ALICE), uri("users", SECOND_USER), uri("users", ALICE)]
-        assert asyncio.run(of_both()) == expected  # type: ignore[arg-type]
-        assert of_both_without_async() == expected
-    assert sandbox.stats()["by_status"] == {"200": 6, "400": 1}  # each call was made
-    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []  # and nothing was stored
-
-
-async def test_a_poll_inside_one_run_reads_afresh(
-    prefect_server: None, credentials: CalendlyCredentials, sandbox: Sandbox
-) -> None:
-    event = sandbox.add_event(sandbox.clock() + timedelta(days=3))
-
-    @flow
-    async def polls() -> list[int]:
-        counts = []
+        without_async = await asyncio.to_thread(lambda: [get_current_user(block) for block in blocks])
+        # A poll reads anew.
         for _ in range(2):
             counts.append(len(await alist_scheduled_events(credentials, user=ALICE, status="canceled")))
             await acancel_scheduled_event(credentials, event)
-        return counts
-
-    with temporary_settings({PREFECT_RESULTS_PERSIST_BY_DEFAULT: True}):
-        before, after = await polls()
-    assert after == before + 1
-
-
-def test_the_key_and_the_addresses_are_in_no_log_state_or_file_of_prefect(
-    prefect_server: None, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    wrong = credentials_for(sandbox, api_key="wrong-but-secret-key")
-    right = credentials_for(sandbox)
-    failures: list[str] = []
-
-    @flow
-    async def leaky(block: CalendlyCredentials) -> None:
-        await alist_scheduled_events(right, user=ALICE, invitee_email="private.person@example.com")
-        state = await aget_current_user(block, return_state=True)
+        # A wrong key, and somebody's address.
+        await alist_scheduled_events(credentials, user=ALICE, invitee_email="private.person@example.com")
+        state = await aget_current_user(wrong, return_state=True)
         failures.append(f"{state} {state.message} {await state.aresult(raise_on_failure=False)!r}")
         with pytest.raises(errors.GatewayKeyError):
-            await asyncio.to_thread(list_scheduled_events.fn, block, user=ALICE)
+            await asyncio.to_thread(list_scheduled_events.fn, wrong, user=ALICE)
+        return [user.uri for user in users], [user.uri for user in without_async]
 
-    asyncio.run(leaky(wrong))  # type: ignore[arg-type]
+    settings: Any = {
+        PREFECT_RESULTS_PERSIST_BY_DEFAULT: True,
+        PREFECT_TASKS_DEFAULT_PERSIST_RESULT: True,
+        PREFECT_LOCAL_STORAGE_PATH: tmp_path,
+    }
+    with temporary_settings(settings):
+        found = asyncio.run(both_accounts(wrong_key))
+    expected = [uri("users", ALICE), uri("users", SECOND_USER), uri("users", ALICE)]
+    assert found == (expected, expected)
+    assert sandbox.stats()["by_route"]["GET /users/me"] == 6  # each call was made; the other keys got no further
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []  # and nothing was stored
+    assert counts == [counts[0], counts[0] + 1]
+
     assert "Invalid or missing API key" in failures[0]
-    assert b"leaky" in contents(database_of_prefect())  # the right files are searched
-    home = Path(os.environ["PREFECT_HOME"])
-    stored = contents([*database_of_prefect(), *home.rglob("*")])
+    assert b"both-accounts" in contents(database_of_prefect())  # the right files are searched
+    stored = contents([*database_of_prefect(), *Path(os.environ["PREFECT_HOME"]).rglob("*")])
     for secret in ("wrong-but-secret-key", "private.person"):
         assert secret not in caplog.text + failures[0]
         assert secret.encode() not in stored
-    assert right.api_key.get_secret_value() not in caplog.text
+    assert credentials.api_key.get_secret_value() not in caplog.text
 
 
 def contents(files: Iterable[Path]) -> bytes:

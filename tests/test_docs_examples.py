@@ -68,7 +68,9 @@ def examples(item: Any) -> list[str]:
     ]
 
 
-EXAMPLES = {name: code for name, item in documented() for code in examples(item)}
+# It needs a receiver at a public address.
+_NOT_RUN = ("probe.ping_receiver",)
+EXAMPLES = {name: code for name, item in documented() if name not in _NOT_RUN for code in examples(item)}
 TASKS = {name: task for module in modules() for name, task in tasks(module).items()}
 
 
@@ -99,13 +101,12 @@ def credentials(sandbox: Sandbox) -> CalendlyCredentials:
     return credentials_for(sandbox, connections_url=sandbox.url)
 
 
-def test_every_task_of_calendly_and_its_twin_have_one_example() -> None:
-    of_calendly = {name: task for name, task in TASKS.items() if "credentials" in inspect.signature(task.fn).parameters}
-    assert len(of_calendly) >= 44
-    for name, task in of_calendly.items():
+def test_every_endpoint_s_task_and_its_twin_have_one_example() -> None:
+    twins = {name: task for name, task in TASKS.items() if f"a{name}" in TASKS}
+    assert len(twins) >= 22
+    for name, task in twins.items():
         assert len(examples(task.fn)) == 1, name
-        if f"a{name}" in TASKS:
-            assert TASKS[f"a{name}"].fn.__doc__ == task.fn.__doc__
+        assert TASKS[f"a{name}"].fn.__doc__ == task.fn.__doc__
 
 
 @pytest.mark.parametrize("name", [name for name, code in EXAMPLES.items() if "BLOCK_NAME" not in code])

@@ -33,7 +33,9 @@ async def published_run(spec: SubscriptionSpec, *, dry_run: bool) -> AsyncIterat
 
     Example:
         ```python
+        spec = SubscriptionSpec(callback_url="https://hooks.example.com/calendly")
         async with published_run(spec, dry_run=True) as run:
+            run.account = await get_account(credentials)
             await preview(run, credentials)
         print(run.report().outcome)
         ```

@@ -41,14 +41,14 @@ class Processes:
             url: Answers once the process is ready.
 
         Raises:
-            FailedError: It ended, or did not answer within 2 minutes.
+            FailedError: It ended, or did not answer within 5 minutes.
         """
         self._commands[name] = command, environment, url
         with (self._home / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 [sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and self._running[name].poll() is None:
             with contextlib.suppress(OSError):
                 ask(url, seconds=5)
