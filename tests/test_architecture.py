@@ -51,21 +51,6 @@ LONGER = {
     "prefect_calendly.sandbox.sandbox_control": "one documented method for each call of the control surface",
 }
 
-# What other rooms still have to mend; each is removed from here by whoever has mended it.
-UNTIL_MENDED_IMPORTS = {
-    ("flows.cancel_blocked_domains", "flows.harmless"),
-    ("flows.ensure_webhook_subscription", "flows.signing_keys"),
-    ("flows.ensure_webhook_subscription", "flows.webhook_gap"),
-    ("flows.ensure_webhook_subscription", "flows.webhook_receiver"),
-    ("flows.record_expired_approval", "flows.cancel_blocked_domains"),
-    ("flows.screen_booking", "flows.cancel_blocked_domains"),
-}
-UNTIL_MENDED_LONGER = {
-    "flows.cancel_blocked_domains",
-    "flows.ensure_webhook_subscription",
-    "prefect_calendly.webhooks.receiver",
-}
-
 
 @cache
 def modules() -> dict[str, Path]:
@@ -99,7 +84,7 @@ def graph() -> dict[str, set[str]]:
     for module in modules():
         for name in imports_of(module):
             imported = next((each for each in (name, name.rpartition(".")[0]) if each in modules()), module)
-            if imported != module and (module, imported) not in UNTIL_MENDED_IMPORTS:
+            if imported != module:
                 found[module].add(imported)
     return found
 
@@ -174,8 +159,7 @@ def test_nothing_of_prefect_is_imported_that_is_not_for_others() -> None:
 def test_a_file_has_one_subject_and_so_it_is_short() -> None:
     for module, path in modules().items():
         lines = len(path.read_text().splitlines())
-        if module not in UNTIL_MENDED_LONGER:
-            assert lines <= (500 if module in LONGER else MOST_LINES), f"{path.relative_to(ROOT)} has {lines} lines"
+        assert lines <= (500 if module in LONGER else MOST_LINES), f"{path.relative_to(ROOT)} has {lines} lines"
 
 
 def test_prefect_finds_the_collection_and_type_checkers_the_types() -> None:
