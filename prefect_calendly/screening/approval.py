@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from pydantic import Field
 
 from prefect_calendly.client.errors import printable
@@ -22,7 +24,7 @@ from prefect_calendly.runs.human_input import (
 from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import escape_cell, pluralize, soft_wrap
 from prefect_calendly.runs.notifications import notify
-from prefect_calendly.screening.page import CancelPage
+from prefect_calendly.screening.page import SUMMARY_KEY, WAITING, CancelPage
 from prefect_calendly.screening.plan import Plan
 from prefect_calendly.screening.policy import CancelPolicy
 from prefect_calendly.screening.run import CancelRun
@@ -110,21 +112,39 @@ async def approve(run: CancelRun, approval_hours: float) -> None:
     run_logger().info("Decided: %s of %s approved", len(run.approved.of("cancel")), pluralize(len(planned), "event"))
 
 
-async def read_expired_run(flow_run_id: UUID) -> CancelRun | None:
-    """Return a run that nobody has decided about in time; None if the flow run has ended otherwise.
+async def read_abandoned_run(flow_run_id: UUID) -> CancelRun | None:
+    """Return a run that has ended while it waited for a person: Prefect ends it without starting the flow again.
 
     Args:
         flow_run_id: The flow run.
+
+    Returns:
+        The run; None if it has ended otherwise, has not ended, or has never waited.
     """
     async with get_client() as client:
         flow_run = await client.read_flow_run(flow_run_id)
     state = flow_run.state
+    abandoned: Literal["expired", "canceled"] | None = None
+    if state is not None and state.is_failed() and state.message in EXPIRED_MESSAGES:
+        abandoned = "expired"
+    elif state is not None and state.is_cancelled() and await _waits_according_to_its_page(flow_run_id):
+        abandoned = "canceled"
     kept = await recall(_PLAN, flow_run_id)
-    if state is None or not state.is_failed() or state.message not in EXPIRED_MESSAGES or kept is None:
+    if abandoned is None or kept is None:
         return None
     plan = Plan.from_json(kept, CancelPolicy.model_validate(flow_run.parameters["policy"]))
     until = plan.planned_at + timedelta(hours=flow_run.parameters.get("approval_hours", APPROVAL_HOURS))
-    return CancelRun(plan, dry_run=False, resumed=True, waits_until=until, expired=True)
+    return CancelRun(plan, dry_run=False, resumed=True, waits_until=until, abandoned=abandoned)
+
+
+async def _waits_according_to_its_page(flow_run_id: UUID) -> bool:
+    # A run that goes on writes its page anew before it cancels the first event.
+    wanted = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), key=ArtifactFilterKey(any_=[SUMMARY_KEY])
+    )
+    async with get_client() as client:
+        newest = await client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC, limit=1)
+    return bool(newest) and (newest[0].description or "").startswith(WAITING)
 
 
 def _question(plan: Plan) -> str:

@@ -22,6 +22,9 @@ DECISIONS_KEY: Final = "cancel-blocked-domains-decisions"
 SCREEN_SUMMARY_KEY: Final = "screen-booking"
 SCREEN_DECISIONS_KEY: Final = "screen-booking-decisions"
 
+WAITING: Final = "WAITING for approval"
+"""How the headline of a run starts that waits for a person."""
+
 _MOST_PROBLEMS: Final = 10
 _MOST_EVENTS: Final = 50
 
@@ -62,10 +65,12 @@ class CancelPage:
             return f"DRY RUN: {count} would be canceled, nothing was changed"
         if run.over_cap:
             return f"REFUSED: {count} to cancel, over the cap of {run.cap}; nothing was changed"
-        if run.expired:
+        if run.abandoned == "expired":
             return f"NOT APPROVED: nobody decided in time about {count} to cancel; nothing was changed"
+        if run.abandoned == "canceled":
+            return f"STOPPED: the run was canceled while it waited, with {count} to cancel; nothing was changed"
         if run.waiting:
-            return f"WAITING for approval: {count} to cancel, nothing was changed yet"
+            return f"{WAITING}: {count} to cancel, nothing was changed yet"
         if run.answer is not None and run.answer.rejected:
             return f"REJECTED: {count} to cancel, nothing was changed"
         if run.outcomes is None:
@@ -78,6 +83,8 @@ class CancelPage:
         """Return a decision as a row of the table: plain texts, and what is looked for first comes first."""
         run, zone = self.run, zone_or_utc(decision.host_zone)
         asked = run.waits_until is not None and decision.action == "cancel" and not run.over_cap
+        # A run can be canceled after somebody has decided, and before it has gone on.
+        asked = asked and run.abandoned != "canceled"
         row = {
             "status": run.status_of(decision),
             "start": f"{decision.start.astimezone(zone):%a %Y-%m-%d %H:%M}",
@@ -142,12 +149,14 @@ class CancelPage:
             word = "rejected" if run.answer.rejected else f"{len(run.approved.of('cancel'))} of {planned} approved"
             return [f"{word} by {escape_cell(run.answer)}"]
         until = f"{run.waits_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-        waits = "nobody had decided by then" if run.expired else "a person decides on the page of this flow run"
+        if run.abandoned == "canceled":
+            return ["the run was canceled while it waited for a person"]
+        waits = "nobody had decided by then" if run.abandoned else "a person decides on the page of this flow run"
         return [f"until {until}: {waits}; without a decision nothing is canceled"]
 
     def _result(self, report: CancelReport) -> list[str]:
         run = self.run
-        if run.dry_run or run.over_cap or run.expired or run.waiting or (run.answer and run.answer.rejected):
+        if run.dry_run or run.over_cap or run.abandoned or run.waiting or (run.answer and run.answer.rejected):
             return ["**Nothing: no event was changed.**"]
         if run.outcomes is None:
             return [

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.runs.human_input import MOST_PROPOSALS, Answer
@@ -36,8 +37,8 @@ class CancelRun:
     """Whether an earlier process has made the plan; the meter does not know of its requests."""
     waits_until: datetime | None = None
     """When it is too late to approve; None: nobody is asked."""
-    expired: bool = False
-    """Whether nobody has approved in time."""
+    abandoned: Literal["expired", "canceled"] | None = None
+    """How the run has ended while it waited for a person: nobody has decided in time, or somebody has canceled it."""
     answer: Answer | None = None
     outcomes: Mapping[str, CancelOutcome] | None = None
     """By URI of the event; None as long as nothing was sent."""
@@ -90,8 +91,10 @@ class CancelRun:
             return "would be canceled"
         if self.over_cap:
             return "not canceled: over the cap"
-        if self.expired:
+        if self.abandoned == "expired":
             return "not canceled: nobody decided in time"
+        if self.abandoned == "canceled":
+            return "not canceled: the run was canceled before"
         if self.waiting:
             return "waits for approval"
         if self.answer is not None and decision.event not in self.answer.approved:
@@ -125,7 +128,7 @@ class CancelRun:
     def done(self) -> bool:
         """Whether all that was to be done was done."""
         failed = any(outcome.result == "failed" for outcome in (self.outcomes or {}).values())
-        return not (self.dry_run or self.over_cap or self.expired or self.waiting or failed)
+        return not (self.dry_run or self.over_cap or self.abandoned or self.waiting or failed)
 
     def raise_for_failures(self) -> None:
         """Raise if the plan was over the cap, or an event could not be checked or canceled.

@@ -19,7 +19,7 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flows import EntrypointType
 from prefect.settings import PREFECT_API_URL
-from prefect.states import AwaitingRetry, Crashed, Failed
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed
 
 from flows.cancel_blocked_domains import cancel_blocked_domains
 from flows.record_expired_approval import record_expired_approval
@@ -193,6 +193,36 @@ async def test_a_plan_that_nobody_decides_about_in_time_ends_as_failed_and_is_wr
     assert (await artifact(SUMMARY_KEY)).startswith("# NOT APPROVED: nobody decided in time about 1 event")
     assert receiver.messages[-1]["subject"].startswith("Blocked domains: NOT APPROVED")
     assert f"/v2/runs/flow-run/{run}" in receiver.messages[-1]["body"]
+
+
+async def test_a_run_that_is_canceled_while_it_waits_does_not_go_on_waiting_on_its_page(
+    deployed: Deployed, sandbox: Sandbox, receiver: Receiver
+) -> None:
+    event = deployed.book(f"eve@{DOMAIN}")
+    run = await deployed.start()
+    await deployed.wait(run)
+    async with get_client() as client:  # as a person does in the UI
+        await client.set_flow_run_state(run, Cancelling())
+    assert (await deployed.read(run)).state_name == "Cancelled"
+    assert await record_expired_approval(run) is True
+    assert (await table())[event]["status"] == "not canceled: the run was canceled before"
+    summary = await artifact(SUMMARY_KEY)
+    assert summary.startswith("# STOPPED: the run was canceled while it waited, with 1 event to cancel; nothing was")
+    assert "waits for approval" not in summary
+    assert receiver.messages[-1]["subject"].startswith("Blocked domains: STOPPED")
+    assert not canceled(sandbox)
+
+
+async def test_a_run_that_is_canceled_after_it_has_gone_on_keeps_its_page(deployed: Deployed) -> None:
+    deployed.book(f"eve@{DOMAIN}")
+    run = await deployed.start()
+    await deployed.wait(run)
+    await deployed.answer(run)
+    await run_flow(cancel_blocked_domains, flow_run=await deployed.read(run))  # type: ignore[misc]
+    async with get_client() as client:
+        await client.set_flow_run_state(run, Cancelled(), force=True)
+    assert await record_expired_approval(run) is False
+    assert (await artifact(SUMMARY_KEY)).startswith("# 1 event canceled")
 
 
 async def test_a_run_that_is_killed_after_the_approval_does_what_is_left_and_asks_nobody_again(
