@@ -22,7 +22,7 @@ test: .venv/.installed-dev
 test-stack: .venv/.installed-server .venv/.installed-dev
 	$(PYTEST) -m stack $(ARGS)
 
-test-all: test test-stack
+test-all: test test-stack wheel-test
 
 # `make test` 20 times, the last ten beside two busy loops; ARGS='--runs 2 --busy 1' for fewer.
 repeat-test: .venv/.installed-dev

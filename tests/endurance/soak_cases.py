@@ -86,7 +86,7 @@ class Cancel(Case):
             in_artifacts |= {
                 row["event"]
                 for row in json.loads(table)
-                if row["what happened"].startswith(("about to be canceled", "canceled"))
+                if row["status"].startswith(("about to be canceled", "canceled"))
             }
         return _only(
             ("fewer than 10 events canceled", len(canceled) < 10),
@@ -151,7 +151,7 @@ class Webhook(Case):
         world.book("last")
         world.sandbox("/deliveries?wait=30")
         block = world.block()
-        ring = block["data"]["value"] if block else {"keys": [], "subscription": None}
+        ring = block["data"]["value"] if block else {"keys": [], "subscriptions": {}}
         (memory,) = world.states()
         hooks, delivered = world.hooks(), world.listener.delivered(list(world.people)[-1])
         in_prefect = " ".join(world.events())
@@ -166,7 +166,8 @@ class Webhook(Case):
             "subscriptions": [{name: hook[name] for name in own} for hook in hooks],
             "subscriptions of other URLs": world.state()["webhook_subscriptions"] - len(hooks),
             "keys in the block": len(ring["keys"]),
-            "the block names the subscription": [ring["subscription"]] == [_uuid(hook) for hook in hooks],
+            "the block names the subscription": [each["uuid"] for each in ring["subscriptions"].values()]
+            == [_uuid(hook) for hook in hooks],
             "the state names the subscription": [memory["subscription"]] == [_uuid(hook) for hook in hooks],
             "the gap that is still to be filled": memory["gap_since"],
             "signed with the newest key": [_is_signed(sign, body, ring["keys"][0]) for sign, body in delivered],

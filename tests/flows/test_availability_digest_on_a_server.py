@@ -44,10 +44,8 @@ async def test_a_run_from_a_form_has_a_name_and_is_compared_with_the_run_before(
     assert "Whose availability" in descriptions["request"]["description"]
 
 
-async def test_a_run_shows_its_progress(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, run_logs: list[str]) -> None:
-    monkeypatch.setattr("prefect_calendly.runs.progress._PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr("prefect_calendly.runs.progress._BETWEEN_UPDATES_SECONDS", 0.1)
-    slow = credentials_for(sandbox, requests_per_second=40)
+async def test_a_run_shows_its_progress(sandbox: Sandbox, run_logs: list[str]) -> None:
+    slow = credentials_for(sandbox, requests_per_second=10)
     report = await availability_digest(slow, DigestRequest(scope="organization", first_day=soon(), days=5))
     assert await artifact(PROGRESS_KEY) == 100
     lines = [line for line in run_logs if line.startswith("Reading availability: ")]
