@@ -6,6 +6,7 @@ can go on with it.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from uuid import UUID
 from prefect import asuspend_flow_run, runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import Pause, PrefectHTTPStatusError
 from prefect.input import Keyset, RunInput, keyset_from_base_key
 from pydantic import Field, create_model
 
@@ -78,11 +79,15 @@ async def remember(key: str, text: str) -> None:
     """Keep a text with this flow run, for the process that goes on with it.
 
     Args:
-        key: Letters, digits and dashes; it cannot be used twice.
+        key: Letters, digits and dashes. What is kept under a key is never replaced.
         text: What to keep. It stays in Prefect's database as long as the run.
     """
     async with get_client() as client:
-        await client.create_flow_run_input(UUID(runtime.flow_run.id), key, text)
+        try:
+            await client.create_flow_run_input(UUID(runtime.flow_run.id), key, text)
+        except PrefectHTTPStatusError as error:
+            if not _is_there_already(error):
+                raise
 
 
 async def forget(*keys: str) -> None:
@@ -145,7 +150,14 @@ async def ask(key: str, proposals: Sequence[Proposal], introduction: str, reason
         answer: Any = await form.aload(keys)
     else:
         await forget(keys["schema"], keys["description"])
-        answer = await asuspend_flow_run(wait_for_input=form, timeout=seconds, key=key)
+        try:
+            answer = await asuspend_flow_run(wait_for_input=form, timeout=seconds, key=key)
+        except PrefectHTTPStatusError as error:
+            if not _is_there_already(error):
+                raise
+            # The run is suspended and its form is there: what is left to do is what Prefect would have done next.
+            await remember(keys["description"], json.dumps(introduction))
+            raise Pause from None
     rejected = answer.decision == "reject"
     # By number: another release, or other time zones on this machine, may have changed the labels.
     numbers = {str(number): proposal.id for number, proposal in enumerate(proposals, 1)}
@@ -159,6 +171,11 @@ async def ask(key: str, proposals: Sequence[Proposal], introduction: str, reason
         by=answer.decided_by.strip(),
         at=await _answered_at(),
     )
+
+
+def _is_there_already(error: PrefectHTTPStatusError) -> bool:
+    # Prefect's client repeats a request that a busy server has not answered in time, although it took effect.
+    return error.response.status_code == 409
 
 
 def _keys(key: str) -> Keyset:

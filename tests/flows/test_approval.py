@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
@@ -223,6 +223,30 @@ async def test_a_run_that_is_canceled_after_it_has_gone_on_keeps_its_page(deploy
         await client.set_flow_run_state(run, Cancelled(), force=True)
     assert await record_expired_approval(run) is False
     assert (await artifact(SUMMARY_KEY)).startswith("# 1 event canceled")
+
+
+async def test_a_server_that_answers_too_late_keeps_nobody_from_being_asked_once(
+    deployed: Deployed, sandbox: Sandbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect's client repeats a request when no answer comes, although it may have taken effect."""
+    create = PrefectClient.create_flow_run_input
+
+    async def repeated(self: PrefectClient, *args: Any, **kwargs: Any) -> None:
+        await create(self, *args, **kwargs)
+        await create(self, *args, **kwargs)
+
+    event = deployed.book(f"eve@{DOMAIN}")
+    run = await deployed.start()
+    with monkeypatch.context() as slow:
+        slow.setattr(PrefectClient, "create_flow_run_input", repeated)
+        assert (await deployed.wait(run)).state_name == "Suspended"
+    form = await deployed.form(run)
+    assert form["text"].startswith("# Cancel 1 event?")
+    assert form["required"] == ["decision", "decided_by"]
+    await deployed.answer(run)
+    await run_flow(cancel_blocked_domains, flow_run=await deployed.read(run))  # type: ignore[misc]
+    assert canceled(sandbox).keys() == {event}
+    assert len(receiver.messages) == 2
 
 
 async def test_a_run_that_is_killed_after_the_approval_does_what_is_left_and_asks_nobody_again(
