@@ -1,4 +1,4 @@
-"""The events that a scan looks at: all of an organization in memory at once, each in brief."""
+"""The events that a scan reads: all of an organization in memory at once, each in brief."""
 
 from __future__ import annotations
 

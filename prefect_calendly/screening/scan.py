@@ -5,26 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
-from prefect_calendly.bookings.listing import in_brief
-from prefect_calendly.client import CalendlyClient, count_requests
-from prefect_calendly.client.identifiers import Reference
+from prefect_calendly.client import count_requests
 from prefect_calendly.credentials import CalendlyCredentials
 from prefect_calendly.invitees import alist_invitees_of_events
 from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.markdown import pluralize, short_error
 from prefect_calendly.runs.progress import progress
 from prefect_calendly.runs.state import read_state, save_state, state_name
-from prefect_calendly.scheduled_events import ScheduledEvent, list_scheduled_events_via
+from prefect_calendly.scheduled_events import ScheduledEvent
 from prefect_calendly.screening.account import Account, read_account
 from prefect_calendly.screening.decision import Decision, Rules, decide, own_domain_warnings
+from prefect_calendly.screening.listing import list_active_events
 from prefect_calendly.screening.plan import Plan
 from prefect_calendly.screening.policy import CancelPolicy
 from prefect_calendly.screening.unchanged import Unchanged, events_to_scan, next_cursor, with_rescan
-from prefect_calendly.tasks import client_task
 
 PROGRESS_KEY: Final = "cancel-blocked-domains-progress"
 
@@ -100,57 +98,6 @@ async def scan_events(credentials: CalendlyCredentials, policy: CancelPolicy, *,
     )
     _log(plan)
     return plan
-
-
-@client_task("List scheduled events")
-async def list_active_events(
-    client: CalendlyClient,
-    *,
-    since: datetime,
-    until: datetime,
-    user: Reference | None = None,
-    organization: Reference | None = None,
-) -> list[ScheduledEvent]:
-    """Return the active events of a user or an organization that begin within some time; in brief, each once.
-
-    Source: `GET /scheduled_events`.
-
-    Args:
-        credentials: Whose Calendly to use; for the whole organization, an owner's or admin's.
-        since: Only those that start at this time (aware, any zone) or later.
-        until: Only those that start before this time (aware, any zone).
-        user: Of this user.
-        organization: Of this organization.
-
-    Returns:
-        The events, as `in_brief` returns them, by start.
-
-    Raises:
-        ValueError: No owner is given, or a time is naive.
-        CalendlyError: See `prefect_calendly.client.errors`.
-
-    Example:
-        ```python
-        from datetime import UTC, datetime, timedelta
-
-        now = datetime.now(UTC)
-        events = await list_active_events.fn(
-            credentials, user="AAAAAAAAAAAAAAAA", since=now, until=now + timedelta(days=7)
-        )
-        ```
-    """
-    listed = list_scheduled_events_via(
-        client,
-        user=user,
-        organization=organization,
-        status="active",
-        min_start_time=since,
-        max_start_time=until,
-        sort="start_time:asc",
-    )
-    shared: dict[Any, Any] = {}
-    # A page that shifts while it is read can repeat an event.
-    return list({event.uri: in_brief(event, shared) async for event in listed}.values())
 
 
 async def _decide_about(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening import approval
 from prefect_calendly.screening.decision import Decision
-from prefect_calendly.screening.page import SUMMARY_KEY
+from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
 from prefect_calendly.screening.plan import Plan
 from prefect_calendly.screening.report import CancelReport, TooManyCancellationsError
 from tests.inline import Inline
@@ -106,6 +107,9 @@ async def test_a_rejected_plan_changes_nothing_and_asks_calendly_nothing(
     assert (report.canceled, report.not_approved, report.to_cancel) == (0, 1, 1)
     assert report.requests > 0  # of the process before
     assert not canceled_by_api(sandbox)
+    (row,) = json.loads(inline.artifact(DECISIONS_KEY))
+    assert row["status"] == "not canceled: rejected"
+    assert row["decided by"].startswith("Ann Lee, ")
     assert inline.artifact(SUMMARY_KEY).startswith("# REJECTED: 1 event to cancel, nothing was changed")
     assert recorder[-1][0] == "Blocked domains: REJECTED: 1 event to cancel, nothing was changed"
     ((proposal,), _) = flow_run.asked
@@ -128,13 +132,19 @@ async def test_what_waits_for_a_person_is_kept_without_addresses_and_read_again_
 
 
 async def test_a_run_that_starts_again_after_nobody_decided_plans_and_asks_anew(
-    sandbox: Sandbox, credentials: CalendlyCredentials, flow_run: FlowRun, recorder: list[tuple[str | None, str]]
+    sandbox: Sandbox,
+    credentials: CalendlyCredentials,
+    flow_run: FlowRun,
+    recorder: list[tuple[str | None, str]],
+    inline: Inline,
 ) -> None:
     add_booking(sandbox, "eve@anew.example")
     for expected in (1, 2):
         with pytest.raises(EndsUntilAnswered):
             await start(credentials, hours=1e-9, blocked_domains=["anew.example"])
         assert len(flow_run.asked[-1]) == expected
+        rows = json.loads(inline.artifact(DECISIONS_KEY))
+        assert [row["status"] for row in rows] == ["waits for approval"] * expected
         add_booking(sandbox, "eva@anew.example")
     assert len(recorder) == 2
 

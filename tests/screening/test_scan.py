@@ -15,7 +15,7 @@ from prefect_calendly.client.errors import RoleRequiredError, ServerError
 from prefect_calendly.invitees import EventInvitees, list_invitees_of_events_via
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import ScheduledEvent, list_scheduled_events_via
-from prefect_calendly.screening import scan
+from prefect_calendly.screening import listing, scan
 from prefect_calendly.screening.decision import Rules, decide
 from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
 from prefect_calendly.tasks import client_task
@@ -38,7 +38,7 @@ async def test_a_listing_that_repeats_an_event_counts_and_cancels_it_once(
             async for event in list_scheduled_events_via(client, **filters):
                 yield event
 
-    monkeypatch.setattr(scan, "list_scheduled_events_via", twice)
+    monkeypatch.setattr(listing, "list_scheduled_events_via", twice)
     report = await cancel_blocked_domains(credentials, everything(max_cancellations=1_000), dry_run=False)
     assert report.to_cancel == report.canceled == len(set(report.canceled_events)) == posts(sandbox) > 0
 
