@@ -4,14 +4,27 @@ import os
 import tempfile
 from pathlib import Path
 
+import certifi
+
 from deployments.processes import MARK, start_watchdog
 
-# Before Prefect is imported: the developer's own Prefect home and server are never touched.
 _HOME = tempfile.TemporaryDirectory(prefix="prefect-calendly-tests-")
+# One certificate instead of all of them: each client that Prefect or httpx makes reads the file, and tests talk to
+# loopback only.
+_CERTIFICATES = Path(_HOME.name, "certificates.pem")
+_CERTIFICATES.write_text(
+    Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
+)
+
+# Before Prefect is imported: the developer's own Prefect home and server are never touched.
 os.environ.update(
+    SSL_CERT_FILE=str(_CERTIFICATES),
+    PREFECT_API_SSL_CERT_FILE=str(_CERTIFICATES),
     PREFECT_HOME=_HOME.name,
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     PREFECT_LOGGING_LEVEL="INFO",
+    # A test that asks Prefect without the fixture `prefect_server` fails at once, instead of starting a server unseen.
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false",
     PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL="0.2",
     DO_NOT_TRACK="1",
 )
@@ -31,6 +44,7 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.exceptions import PrefectHTTPStatusError  # noqa: E402
+from prefect.settings import temporary_settings  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from prefect_calendly import CalendlyCredentials  # noqa: E402
@@ -39,6 +53,7 @@ from prefect_calendly.runs import state  # noqa: E402
 from prefect_calendly.sandbox import Sandbox  # noqa: E402
 from tests.inline import inline  # noqa: E402, F401  (a fixture)
 from tests.notifiers import receiver, recorder  # noqa: E402, F401  (fixtures)
+from tests.prefect_server import running_prefect_server  # noqa: E402
 from tests.support import impatient, run_logs, stack, virtual_time  # noqa: E402, F401  (fixtures)
 from tests.world import world  # noqa: E402, F401  (a fixture)
 
@@ -89,9 +104,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A Prefect server with an empty database, for tests that run flows."""
-    from prefect.testing.utilities import prefect_test_harness  # here, because it takes seconds that few tests need
-
-    with prefect_test_harness(server_startup_timeout=120):
+    with running_prefect_server(Path(_HOME.name) / "server") as settings, temporary_settings(settings):
         yield
 
 

@@ -16,7 +16,6 @@ from prefect import Flow, Task
 from prefect.artifacts import Artifact
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.utilities.callables import get_call_parameters
 
 from prefect_calendly.events import emit
@@ -98,9 +97,6 @@ def inlined(monkeypatch: pytest.MonkeyPatch) -> Inline:
     async def aload(cls: type[Block], name: str, validate: bool = True, client: Any = None) -> Block:
         return load(cls, name)
 
-    def no_server(self: SubprocessASGIServer, timeout: int | None = None) -> None:
-        raise RuntimeError("a test without a Prefect server asked Prefect's API; use the fixture prefect_server")
-
     monkeypatch.setattr(Flow, "__call__", call_flow)
     monkeypatch.setattr(Task, "__call__", lambda self, *args, **kwargs: self.fn(*args, **kwargs))
     monkeypatch.setattr(Artifact, "acreate", create)
@@ -116,6 +112,4 @@ def inlined(monkeypatch: pytest.MonkeyPatch) -> Inline:
     for name, module in list(sys.modules.items()):
         if name.startswith(("prefect_calendly.", "flows.")) and getattr(module, "get_client", None) is get_client:
             monkeypatch.setattr(module, "get_client", lambda: kept.events)
-    # What still asks Prefect's API fails at once, instead of starting a server of its own.
-    monkeypatch.setattr(SubprocessASGIServer, "start", no_server)
     return kept
