@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL
 
 from deployments.processes import free_port
@@ -66,6 +68,9 @@ def running_prefect_server(home: Path) -> Iterator[dict[Any, str]]:
     try:
         _wait_for(f"{settings[PREFECT_API_URL]}/health", process, log)
         yield settings
+        # What this process still has to say it would try to say at its end, for a minute.
+        APILogHandler().flush()
+        EventsWorker.drain_all()
     finally:
         process.terminate()
         try:

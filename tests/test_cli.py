@@ -112,7 +112,7 @@ def test_check_of_a_saved_block(prefect_server: None, sandbox: Sandbox, capsys: 
     assert "has no block calendly-credentials/nowhere" in capsys.readouterr().err
 
 
-def test_a_prefect_server_that_does_not_answer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_of_prefect_that_does_not_answer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert main(["check", "--block", "main"]) == 2
     assert "the Prefect server does not answer" in capsys.readouterr().err

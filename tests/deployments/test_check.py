@@ -1,7 +1,6 @@
 """The check finds what Prefect would ignore, store in clear, or only fail of when it runs."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments.check import __main__ as command
 from deployments.check import automations, prefect_yaml, server
 from deployments.files import AUTOMATIONS, EVENT_AUTOMATIONS, FILE, deployments_of
-from tests.support import ROOT, Stack
+from tests.settings import changed_settings
+from tests.support import Stack
 
 SHIPPED = yaml.safe_load(FILE.read_text())
 CANCEL, DRY_RUN, _, DIGEST, WEBHOOK, *_, EXPIRED = range(len(SHIPPED["deployments"]))
@@ -348,14 +348,18 @@ def test_the_command_prints_problems_and_fails(
 # With a server
 
 
-def test_without_a_server_the_check_says_so_in_one_line() -> None:
-    command = [sys.executable, "-m", "deployments.check", "--server"]
-    for url, said in {"": "PREFECT_API_URL is not set", "http://127.0.0.1:9/api": "no Prefect server answers"}.items():
-        environment = {"PWD": str(ROOT), **({"PREFECT_API_URL": url} if url else {})}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1
-        assert done.stderr.startswith(said)
-        assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [(None, "PREFECT_API_URL is not set"), ("http://127.0.0.1:9/api", "no Prefect server answers")],
+)
+def test_without_a_server_the_check_says_so_in_one_line(
+    url: str | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["check", "--server"])
+    with changed_settings("api.url", url):
+        assert command.main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
 
 
 @pytest.mark.stack

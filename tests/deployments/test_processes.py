@@ -15,6 +15,8 @@ import pytest
 from deployments.processes import MARK, end_all
 from tests.support import ROOT, until
 
+pytestmark = pytest.mark.stack
+
 SLEEP = "import time; time.sleep(120)"
 # It starts a process in a session of its own, which starts another one, as a worker does with a flow run.
 PROGRAM = f"""

@@ -1,129 +1,26 @@
-"""A person decides about a plan: in a deployment's run, which ends, and goes on in another process."""
+"""A person decides about a plan: in a deployment's run, which ends, and goes on when it is answered."""
 
-import asyncio
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun
-from prefect.exceptions import Pause
-from prefect.flow_engine import run_flow
-from prefect.flows import EntrypointType
-from prefect.settings import PREFECT_API_URL
-from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.states import Cancelled, Cancelling, Failed
 
-from flows.cancel_blocked_domains import cancel_blocked_domains
 from flows.record_expired_approval import record_expired_approval
 from prefect_calendly.runs.human_input import check_can_wait
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.approval import EXPIRED_MESSAGES
-from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
-from tests.conftest import credentials_for
+from prefect_calendly.screening.page import SUMMARY_KEY
+from tests.flows.approvals import CANCELLATION, DOMAIN, REASON, Deployed, canceled, deploy, table
 from tests.notifiers import Receiver
 from tests.support import artifact
-from tests.world import World, uuid_of
+from tests.world import World
 
-CANCELLATION = "/scheduled_events/{uuid}/cancellation"
-DOMAIN = "approval.example"
-REASON = "We are closed."
-
-
-class Deployed:
-    """The flow as a deployment that asks a person, and runs of it, each process of which is one of its own."""
-
-    def __init__(self, deployment: UUID, sandbox: Sandbox, block: str) -> None:
-        self.deployment, self.sandbox, self.block = deployment, sandbox, block
-
-    def book(self, *emails: str, days: float = 3) -> str:
-        """Add a booking; its uuid."""
-        start = self.sandbox.clock() + timedelta(days=days)
-        return uuid_of(self.sandbox.add_event(start, invitees=[{"email": email} for email in emails]))
-
-    async def start(self, **parameters: Any) -> UUID:
-        policy = {"blocked_domains": [DOMAIN], "horizon_days": 5, "notify": self.block, **parameters.pop("policy", {})}
-        async with get_client() as client:
-            run = await client.create_flow_run_from_deployment(
-                self.deployment, parameters={"policy": policy, **parameters}
-            )
-        return run.id
-
-    def process(self, run: UUID) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "prefect.engine", str(run)]
-        environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
-        return subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    async def go_on(self, run: UUID) -> FlowRun:
-        """Let a process do what there is to do, as a worker does."""
-        process = self.process(run)
-        output, _ = await asyncio.to_thread(process.communicate, timeout=300)
-        ended = await self.read(run)
-        assert ended.state is not None
-        assert not ended.state.is_running(), output
-        return ended
-
-    async def wait(self, run: UUID) -> FlowRun:
-        """Do the same in this process, until the run waits for a person."""
-        with pytest.raises(Pause):
-            await run_flow(cancel_blocked_domains, flow_run=await self.read(run))  # type: ignore[misc]
-        return await self.read(run)
-
-    async def read(self, run: UUID) -> FlowRun:
-        async with get_client() as client:
-            return await client.read_flow_run(run)
-
-    async def answer(self, run: UUID, decision: str = "approve", **members: Any) -> None:
-        async with get_client() as client:
-            await client.resume_flow_run(run, run_input={"decision": decision, "decided_by": "Ann Lee", **members})
-
-    async def form(self, run: UUID) -> dict[str, Any]:
-        async with get_client() as client:
-            inputs = await client.filter_flow_run_input(run, "suspended-approval", limit=10, exclude_keys=set())
-        found = {item.key.rpartition("-")[2]: json.loads(item.value) for item in inputs}
-        return {**found["schema"], "text": found["description"]}
-
-
-@pytest.fixture
-async def deployed(prefect_server: None, sandbox: Sandbox, receiver: Receiver) -> Deployed:
-    await credentials_for(sandbox).asave("approval", overwrite=True)
-    return Deployed(await deploy("with-approval"), sandbox, receiver.block)
-
-
-async def deploy(name: str, limit: ConcurrencyLimitConfig | None = None) -> UUID:
-    deployment = await cancel_blocked_domains.ato_deployment(
-        name,
-        concurrency_limit=limit,
-        parameters={
-            "credentials": {"$ref": {"block_document_slug": "calendly-credentials/approval"}},
-            "dry_run": False,
-            "require_approval": True,
-        },
-        entrypoint_type=EntrypointType.MODULE_PATH,  # by a file's path, Prefect copies the whole folder for each run
-    )
-    return await deployment.aapply()
-
-
-async def table() -> dict[str, dict[str, str]]:
-    return {row["event"]: row for row in json.loads(await artifact(DECISIONS_KEY))}
-
-
-def canceled(sandbox: Sandbox) -> dict[str, Any]:
-    return {uuid_of(event): event["cancellation"] for event in sandbox.state()["canceled_by_api"]}
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 async def test_a_person_keeps_one_and_what_changed_meanwhile_is_left_alone(
@@ -155,8 +52,9 @@ async def test_a_person_keeps_one_and_what_changed_meanwhile_is_left_alone(
     sandbox.reschedule_event(moved, sandbox.clock() + timedelta(days=9))
     sandbox.reset_stats()
     await deployed.answer(run, leave=[labels[1]], reason=f" {REASON}")
-    done = await deployed.go_on(run)
+    await deployed.go_on(run)
 
+    done = await deployed.read(run)
     assert done.state_name == "Completed", done.state
     assert canceled(sandbox).keys() == {wanted, gone}
     assert canceled(sandbox)[wanted]["reason"] == REASON
@@ -218,7 +116,7 @@ async def test_a_run_that_is_canceled_after_it_has_gone_on_keeps_its_page(deploy
     run = await deployed.start()
     await deployed.wait(run)
     await deployed.answer(run)
-    await run_flow(cancel_blocked_domains, flow_run=await deployed.read(run))  # type: ignore[misc]
+    await deployed.go_on(run)
     async with get_client() as client:
         await client.set_flow_run_state(run, Cancelled(), force=True)
     assert await record_expired_approval(run) is False
@@ -244,37 +142,9 @@ async def test_a_server_that_answers_too_late_keeps_nobody_from_being_asked_once
     assert form["text"].startswith("# Cancel 1 event?")
     assert form["required"] == ["decision", "decided_by"]
     await deployed.answer(run)
-    await run_flow(cancel_blocked_domains, flow_run=await deployed.read(run))  # type: ignore[misc]
+    await deployed.go_on(run)
     assert canceled(sandbox).keys() == {event}
     assert len(receiver.messages) == 2
-
-
-async def test_a_run_that_is_killed_after_the_approval_does_what_is_left_and_asks_nobody_again(
-    deployed: Deployed, sandbox: Sandbox, receiver: Receiver
-) -> None:
-    events = {deployed.book(f"eve{number}@{DOMAIN}", days=1 + number / 10) for number in range(4)}
-    run = await deployed.start()
-    await deployed.wait(run)
-    await deployed.answer(run)
-    sandbox.fault("latency", method="POST", route=CANCELLATION, skip=2, times=None, seconds=600)
-    process = deployed.process(run)
-    deadline = time.monotonic() + 300
-    while len(canceled(sandbox)) < 3:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    sandbox.clear_faults()
-    async with get_client() as client:  # as the automation for runs without a heartbeat does
-        await client.set_flow_run_state(run, Crashed())
-        await client.set_flow_run_state(run, AwaitingRetry())
-    await run_flow(cancel_blocked_domains, flow_run=await deployed.read(run))  # type: ignore[misc]
-    assert (await deployed.read(run)).state_name == "Completed"
-    assert canceled(sandbox).keys() == events
-    assert sandbox.stats()["writes"]["cancellation"] == 4
-    assert len(receiver.messages) == 2  # one before, one after
-    assert "or by this run before it was interrupted" in await artifact(SUMMARY_KEY)
 
 
 async def test_a_deployment_that_would_cancel_the_run_when_it_goes_on_is_refused(

@@ -1,19 +1,12 @@
 """What Prefect keeps of a run that cancels: its artifacts, names and logs, and what is left of one that was killed."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 
 import pytest
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
-from prefect.settings import PREFECT_API_URL
 
 from flows.cancel_blocked_domains import cancel_blocked_domains
 from prefect_calendly import CalendlyCredentials
@@ -22,7 +15,6 @@ from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
 from tests.notifiers import Receiver
 from tests.screening.conftest import (
-    CANCELLATION,
     NOON,
     add_booking,
     canceled_by_api,
@@ -103,57 +95,6 @@ async def test_a_message_arrives_at_a_real_receiver_and_one_that_fails_stops_not
     assert "Blocked domains: 1 event canceled" in await artifact(FAILED_KEY)
     assert [line for line in run_logs if f"through {receiver.block} failed" in line]
     assert not [line for line in run_logs if receiver.secret in line or receiver.url in line]
-
-
-@pytest.fixture
-def killed_run(prefect_server: None, sandbox: Sandbox) -> Iterator[int]:
-    """A run in a process of its own that is killed while its third cancellation is under way; the events to cancel."""
-    sandbox.fault("latency", route=CANCELLATION, skip=2, times=None, seconds=600)
-    code = (
-        "import asyncio, sys; from prefect_calendly import CalendlyCredentials; "
-        "from flows.cancel_blocked_domains import cancel_blocked_domains; "
-        "from prefect_calendly.screening import CancelPolicy; "
-        "asyncio.run(cancel_blocked_domains(CalendlyCredentials(connections_url=sys.argv[1], gateway_url=sys.argv[2],"
-        " max_concurrency=1), CancelPolicy.model_validate_json(sys.argv[3]), dry_run=False))"
-    )
-    command = [sys.executable, "-c", code, sandbox.connections_url, sandbox.gateway_url, everything().model_dump_json()]
-    api_url = PREFECT_API_URL.value()
-    assert api_url
-    environment = {**os.environ, "MATON_API_KEY": sandbox.api_key, "PREFECT_API_URL": api_url}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        while posts(sandbox) < 3:
-            assert process.poll() is None, process.stdout and process.stdout.read().decode()
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
-        yield posts(sandbox)
-    finally:
-        process.kill()
-        process.wait()
-
-
-async def test_a_run_that_is_killed_half_way_leaves_its_plan_and_the_next_one_does_what_is_left(
-    killed_run: int, sandbox: Sandbox, credentials: CalendlyCredentials, world: World
-) -> None:
-    done = set(canceled_by_api(sandbox))
-    assert killed_run == len(done) == 3  # the third took effect, and nobody was there to hear it
-    summary = await artifact(SUMMARY_KEY)
-    assert summary.startswith("# About to cancel ")
-    assert "If it stays the last version of this page, the run was interrupted" in summary
-    planned = {
-        row["event"] for row in json.loads(await artifact(DECISIONS_KEY)) if row["status"] == "about to be canceled"
-    }
-    assert done < planned
-
-    sandbox.clear_faults()
-    report = await cancel_blocked_domains(credentials, everything(), dry_run=False)
-
-    assert set(report.canceled_events) == planned - done
-    assert canceled_by_api(sandbox).keys() == planned
-    assert posts(sandbox) == len(planned)
-    left = upcoming(world, organization=ORGANIZATION)
-    assert not [event for event in left if is_wanted(event)]
 
 
 async def test_runs_are_named_so_that_a_dry_run_is_seen_in_a_list(credentials: CalendlyCredentials) -> None:

@@ -41,7 +41,7 @@ from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.approval import EXPIRED_MESSAGES
 from prefect_calendly.subscription.spec import SubscriptionSpec
 from tests.conftest import credentials_for
-from tests.flows.test_approval import DOMAIN, Deployed, deploy
+from tests.flows.approvals import DOMAIN, Deployed, deploy
 from tests.inline import inlined
 from tests.notifiers import Receiver
 from tests.secrets.leaks import leaky
