@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from prefect_calendly.sandbox.model import WEEKDAYS, EventType, Schedule, User
+from prefect_calendly.sandbox.model import WEEKDAYS, EventType, Rule, Schedule, User
 from prefect_calendly.sandbox.world import World
 
 Span = tuple[datetime, datetime]
@@ -107,10 +107,14 @@ def _intersection(left: list[Span], right: list[Span]) -> list[Span]:
 
 def openings_of(schedule: Schedule, start: datetime, end: datetime) -> list[Span]:
     """The openings of a schedule that overlap `[start, end)`, as UTC spans, ascending."""
-    zone = ZoneInfo(schedule.timezone)
+    return openings(schedule.rules, ZoneInfo(schedule.timezone), start, end)
+
+
+def openings(rules: Iterable[Rule], zone: ZoneInfo, start: datetime, end: datetime) -> list[Span]:
+    """The openings by some rules in a zone that overlap `[start, end)`, as UTC spans, ascending."""
     weekly: dict[str, list[tuple[str, str]]] = {}
     dated: dict[str, list[tuple[str, str]]] = {}
-    for rule in schedule.rules:
+    for rule in rules:
         (dated if rule.type == "date" else weekly).setdefault(rule.day, []).extend(rule.intervals)
     day = start.astimezone(zone).date() - timedelta(days=1)
     last = end.astimezone(zone).date()

@@ -9,7 +9,7 @@ from itertools import cycle
 from prefect_calendly.sandbox.factories import cancel_before_adding
 from prefect_calendly.sandbox.model import User
 from prefect_calendly.sandbox.seed.company import Company
-from prefect_calendly.sandbox.seed.seeder import DAYS_BACK, Seeder
+from prefect_calendly.sandbox.seed.seeder import Seeder
 
 # Of each hundred generated events, how many are canceled, and how many have a guest of `blocked.example`. The shares of
 # invitees with blocked domains are `seeder.BLOCKED_SHARES`.
@@ -29,7 +29,8 @@ def add_generated_events(seeder: Seeder, acme: Company, taken: set[tuple[User, d
     # So many group events that each has about five invitees, unless there are too few events for that.
     sessions = min(count, max(-(-extras // 4), count // 20))
     every = count / sessions if sessions else 0
-    supply = {host.uuid: _supply(seeder, host, taken) for host in acme.hosts}
+    each = -(-count // len(acme.hosts))
+    supply = {host.uuid: _supply(seeder, host, taken, each) for host in acme.hosts}
     made = 0
     for number in range(count):
         host = acme.hosts[number % len(acme.hosts)]
@@ -52,9 +53,9 @@ def add_generated_events(seeder: Seeder, acme: Company, taken: set[tuple[User, d
         world.add_event(event, bulk=True)
 
 
-def _supply(seeder: Seeder, host: User, taken: set[tuple[User, datetime]]) -> Iterator[datetime]:
-    """Free slots of a host in random order. Once all are used they repeat, which makes double bookings."""
-    first = seeder.now + timedelta(days=1 if seeder.options.upcoming else -DAYS_BACK)
-    slots = [slot for slot in seeder.slots(host) if slot >= first and (host, slot) not in taken]
-    seeder.random.shuffle(slots)
-    return cycle(slots)
+def _supply(seeder: Seeder, host: User, taken: set[tuple[User, datetime]], count: int) -> Iterator[datetime]:
+    """Free slots of a host, so many, in random order. Once all are used they repeat, which makes double bookings."""
+    after = seeder.now + timedelta(days=1) if seeder.options.upcoming else None
+    used = {start for whose, start in taken if whose is host}
+    slots = [slot for slot in seeder.slots(host, after=after) if slot not in used]
+    return cycle(seeder.random.sample(slots, min(count, len(slots))))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from bisect import bisect_left, bisect_right
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from itertools import cycle
+from zoneinfo import ZoneInfo
 
 from prefect_calendly.sandbox.clock import parse_time
 from prefect_calendly.sandbox.factories import location_for
-from prefect_calendly.sandbox.model import Event, EventType, Invitee, Location, User
-from prefect_calendly.sandbox.slots import openings_of
+from prefect_calendly.sandbox.model import Event, EventType, Invitee, Location, Rule, User
+from prefect_calendly.sandbox.slots import openings
 from prefect_calendly.sandbox.world import World
 
 DAYS_BACK, DAYS_AHEAD = 30, 60
@@ -41,20 +44,16 @@ class Seeder:
         self._idn = cycle(IDN_SPELLINGS)
         self._slots: dict[User, list[datetime]] = {}
 
-    def slots(self, host: User) -> list[datetime]:
-        """The half-hour starts in a host's working hours, within the span of the generated events."""
-        if host in self._slots:
-            return self._slots[host]
-        start, end = self.now - timedelta(days=DAYS_BACK), self.now + timedelta(days=DAYS_AHEAD)
-        kept = [moment for moment in map(parse_time, KEPT_OPEN) if start <= moment < end]
-        half_hour, slots = timedelta(minutes=30), []
-        for opens, closes in openings_of(host.schedules[0], start, end):
-            while opens + half_hour <= closes:
-                if start <= opens < end and opens not in kept:
-                    slots.append(opens)
-                opens += half_hour
-        self._slots[host] = slots
-        return slots
+    def slots(self, host: User, *, after: datetime | None = None) -> list[datetime]:
+        """The half-hour starts in a host's working hours, within the span of the generated events or a part of it."""
+        if host not in self._slots:
+            start, end = self.now - timedelta(days=DAYS_BACK), self.now + timedelta(days=DAYS_AHEAD)
+            schedule = host.schedules[0]
+            rules = tuple((rule.type, rule.day, tuple(rule.intervals)) for rule in schedule.rules)
+            found = _half_hours(rules, schedule.timezone, start.date(), end.date())
+            self._slots[host] = found[bisect_left(found, start) : bisect_left(found, end)]
+        slots = self._slots[host]
+        return slots if after is None else slots[bisect_right(slots, after) :]
 
     def event(
         self,
@@ -112,3 +111,24 @@ class Seeder:
         if domain == IDN_SPELLINGS[0]:
             domain = next(self._idn)
         return f"{name.lower().replace(' ', '.')}{number}@{domain}", name
+
+
+@lru_cache(maxsize=100)  # a sandbox that is reset for each test asks for the same days again and again
+def _half_hours(
+    rules: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...], zone: str, first: date, last: date
+) -> list[datetime]:
+    """The half-hour starts in the openings of some days and the days around them, ascending; not to be changed."""
+    start = datetime.combine(first, time(), UTC)
+    spans = openings(
+        [Rule(kind, day, list(spans)) for kind, day, spans in rules],
+        ZoneInfo(zone),
+        start,
+        start + timedelta(days=(last - first).days + 1),
+    )
+    kept, half_hour, found = {*map(parse_time, KEPT_OPEN)}, timedelta(minutes=30), []
+    for opens, closes in spans:
+        while opens + half_hour <= closes:
+            if opens not in kept:
+                found.append(opens)
+            opens += half_hour
+    return found

@@ -20,9 +20,9 @@ def add_showcase(seeder: Seeder, acme: Company) -> set[tuple[User, datetime]]:
     """Add the showcase; return the slots it takes, which no other event may have."""
     world, alice, meeting = seeder.world, acme.alice, acme.solo[ALICE]
     slots = seeder.slots(alice)
-    past = [s for s in slots if s < seeder.now - timedelta(days=1)]
+    past = slots[:3]
     # Spread, so that much of her time stays open.
-    ahead = iter([s for s in slots if s > seeder.now + timedelta(days=2)][::3])
+    ahead = iter(seeder.slots(alice, after=seeder.now + timedelta(days=2))[::3])
     made: list[Event] = []
 
     def add(event_type: EventType, start: datetime, *people: tuple[str, str], **more: Any) -> Event:
@@ -59,7 +59,7 @@ def add_showcase(seeder: Seeder, acme: Company) -> set[tuple[User, datetime]]:
         start = next(ahead)
         add(acme.anywhere, start, GOOD, location=location_from(offered, world.uuid()))
     second = acme.hosts[1]
-    theirs = [s for s in seeder.slots(second) if s > seeder.now + timedelta(days=2)]
+    theirs = seeder.slots(second, after=seeder.now + timedelta(days=2))
     add(acme.demo, theirs[0], GOOD, hosts=(second,))
     used = {event.start for event in made}
     common = min(set(slots).intersection(theirs) - used)
