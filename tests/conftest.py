@@ -1,4 +1,4 @@
-"""A Prefect of the tests' own, and one sandbox gateway that is reset between tests."""
+"""The environment of the tests, and which of several workers runs what."""
 
 import os
 import tempfile
@@ -35,33 +35,19 @@ for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "MATON_API_KEY", "MATON_GATEW
 os.environ[MARK] = _HOME.name
 _WATCHDOG = start_watchdog(Path(_HOME.name))
 
-import contextlib  # noqa: E402
 import functools  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
 from typing import Any  # noqa: E402
 
-import hypothesis  # noqa: E402
 import pytest  # noqa: E402
-from prefect.client.orchestration import get_client  # noqa: E402
-from prefect.exceptions import PrefectHTTPStatusError  # noqa: E402
-from prefect.settings import temporary_settings  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
-
-from prefect_calendly import CalendlyCredentials  # noqa: E402
-from prefect_calendly.client.pace import PROCESS_LIMITS  # noqa: E402
-from prefect_calendly.runs import state  # noqa: E402
-from prefect_calendly.sandbox import Sandbox  # noqa: E402
-from tests.inline import inline  # noqa: E402, F401  (a fixture)
-from tests.notifiers import receiver, recorder  # noqa: E402, F401  (fixtures)
-from tests.prefect_server import running_prefect_server  # noqa: E402
-from tests.support import impatient, run_logs, stack, virtual_time  # noqa: E402, F401  (fixtures)
-from tests.world import world  # noqa: E402, F401  (a fixture)
 
 pytest_plugins = ["pytester"]
 
-# How long an example takes says more about what else the machine does.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the fixtures, and Prefect with them, which takes seconds; who only hands out the tests needs none."""
+    if not (config.getoption("numprocesses", None) and not hasattr(config, "workerinput")):
+        config.pluginmanager.import_plugin("tests.fixtures")
 
 
 _SHARED = ("mark.stack", "prefect_server")
@@ -99,53 +85,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _SHARED.index(part) if part in _SHARED else len(_SHARED)
 
     items.sort(key=place)
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server with an empty database, for tests that run flows."""
-    with running_prefect_server(Path(_HOME.name) / "server") as settings, temporary_settings(settings):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _no_state(request: pytest.FixtureRequest) -> None:
-    """The sandbox starts anew with each test: what earlier tests have saved about it is of another world."""
-    if "prefect_server" not in request.fixturenames:
-        return
-    request.getfixturevalue("prefect_server")
-    with get_client(sync_client=True) as client, contextlib.suppress(PrefectHTTPStatusError):  # no state was ever saved
-        for document in client.read_block_documents_by_type(state.TYPE_SLUG):
-            client.delete_block_document(document.id)
-
-
-@pytest.fixture(scope="session")
-def _shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox(events=60, invitees=90, hosts=3, seed=7, gateway_rps=0) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(_shared_sandbox: Sandbox) -> Sandbox:
-    """The sandbox gateway, as it was at its start; without the limit of 10 requests a second."""
-    _shared_sandbox.reset()
-    # What earlier tests have used up of its limit a minute is there again; a client would wait for that.
-    PROCESS_LIMITS.clear()
-    return _shared_sandbox
-
-
-@pytest.fixture
-def credentials(sandbox: Sandbox) -> CalendlyCredentials:
-    """Credentials of the sandbox's default account (Alice Johnson, an admin)."""
-    return credentials_for(sandbox)
-
-
-def credentials_for(sandbox: Sandbox, **overrides: object) -> CalendlyCredentials:
-    """Credentials of a sandbox, at full speed."""
-    values: dict[str, object] = {
-        "api_key": sandbox.api_key,
-        "gateway_url": sandbox.gateway_url,
-        "connections_url": sandbox.connections_url,
-        "requests_per_second": 10_000,
-    }
-    return CalendlyCredentials(**{**values, **overrides})  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, SECOND_CONNECTION, SECOND_USER
 from prefect_calendly.scheduled_events import acancel_scheduled_event, alist_scheduled_events, list_scheduled_events
 from prefect_calendly.users import aget_current_user, get_current_user
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import database_of_prefect, uri
 
 

@@ -24,7 +24,7 @@ from prefect_calendly.client.times import utc, wire_time
 from prefect_calendly.resource import check_choice, check_email, check_order, windows
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT_TYPE
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import no_request, nothing_unknown, uri
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ from prefect_calendly.check import FLOWS, AccountCheck, acheck_account, acheck_c
 from prefect_calendly.check import check_account as check_account_sync
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, CONNECTION, PENDING_CONNECTION, SECOND_CONNECTION, SECOND_USER
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import ROOT, Server
 
 KEY = "very-secret-key"

@@ -16,7 +16,7 @@ from prefect_calendly import __version__
 from prefect_calendly.cli import main
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, CONNECTION, PENDING_CONNECTION
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import ROOT
 
 KEY = "very-secret-key"

@@ -21,7 +21,7 @@ from prefect_calendly.connections import (
 )
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import CONNECTION, PENDING_CONNECTION, SECOND_CONNECTION
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import IMPATIENT, Server, VirtualTime, client_of, no_request, nothing_unknown
 
 ALL = {CONNECTION, SECOND_CONNECTION, PENDING_CONNECTION}

@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, CONNECTION
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import database_of_prefect
 
 KEY = "very-secret-key"

@@ -20,7 +20,7 @@ from prefect import Task
 import prefect_calendly
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.webhooks.examples import delivered
 
 _BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)

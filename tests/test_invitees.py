@@ -23,7 +23,7 @@ from prefect_calendly.invitees import (
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT, EVENT_TYPE, INVITEE, ORGANIZATION, SECOND_CONNECTION
 from prefect_calendly.scheduled_events import aget_scheduled_event, alist_scheduled_events
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import no_request, nothing_unknown, uri
 
 INVITEE_URI = f"{uri('scheduled_events', EVENT)}/invitees/{INVITEE}"

@@ -24,7 +24,7 @@ from prefect_calendly.client.pace import Limiter, Pace, Quota, RateLimit, Share,
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.shared_pace import SHARED_PACE, PrefectShares, share_of_run
 from prefect_calendly.users import get_current_user_via
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import VirtualTime
 
 # The limiter, given shares

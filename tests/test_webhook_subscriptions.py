@@ -18,7 +18,7 @@ from prefect_calendly.webhook_subscriptions import (
     checked_callback_url,
     checked_events,
 )
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import no_request, nothing_unknown, uri
 
 URL = "https://hooks.example.com/calendly"

@@ -19,7 +19,7 @@ from prefect_calendly.events.emit import emit_events
 from prefect_calendly.events.prefect_api import EventsNotStoredError
 from prefect_calendly.sandbox import Sandbox
 from tests.bookings.conftest import Webhook
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.inline import Inline
 from tests.notifiers import RECORDER
 from tests.support import no_request, nothing_unknown

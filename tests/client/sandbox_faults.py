@@ -30,7 +30,7 @@ from prefect_calendly.client.errors import (
 )
 from prefect_calendly.client.pace import PROCESS_LIMITS
 from prefect_calendly.sandbox import Sandbox
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 
 ORGANIZATION = "https://api.calendly.com/organizations/BBBBBBBBBBBBBBBB"
 

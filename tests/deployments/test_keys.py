@@ -9,7 +9,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments import keys
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments import automations
 from deployments.files import AUTOMATIONS, FILE, deployments_of
 from prefect_calendly.sandbox import Sandbox
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.support import ROOT, Stack
 
 pytestmark = pytest.mark.stack

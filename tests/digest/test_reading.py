@@ -18,9 +18,9 @@ from prefect_calendly.digest.time import day_bounds
 from prefect_calendly.runs.progress import Steps
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.users import aget_current_user
-from tests.conftest import credentials_for
 from tests.digest.calendar import ALICE, Calendar, soon, uuid_of
 from tests.digest.examples import BERLIN, WEEKDAYS, minutes
+from tests.fixtures import credentials_for
 
 pytestmark = pytest.mark.usefixtures("inline")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from prefect_calendly.sandbox import Sandbox
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.flows.approvals import Deployed, deploy
 from tests.notifiers import Receiver
 

@@ -16,9 +16,9 @@ from prefect_calendly.invitees import create_invitee_via
 from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.scheduled_events import cancel_scheduled_event_via
-from tests.conftest import credentials_for
 from tests.digest.calendar import ALICE, soon, uuid_of
 from tests.digest.examples import API
+from tests.fixtures import credentials_for
 from tests.inline import Inline
 from tests.notifiers import Receiver
 

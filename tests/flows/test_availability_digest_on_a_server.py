@@ -15,8 +15,8 @@ from prefect_calendly.client.errors import NotFoundError
 from prefect_calendly.digest.artifacts import PROGRESS_KEY
 from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.sandbox import Sandbox
-from tests.conftest import credentials_for
 from tests.digest.calendar import ALICE, soon
+from tests.fixtures import credentials_for
 from tests.notifiers import Receiver
 from tests.support import artifact
 

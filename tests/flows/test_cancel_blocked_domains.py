@@ -11,7 +11,7 @@ from prefect_calendly.client.errors import GatewayKeyError
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
 from prefect_calendly.screening.report import CancellationsFailedError, TooManyCancellationsError
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.inline import Inline
 from tests.notifiers import RECORDER
 from tests.screening.conftest import (

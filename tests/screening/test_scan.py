@@ -19,7 +19,7 @@ from prefect_calendly.screening import listing, scan
 from prefect_calendly.screening.decision import Rules, decide
 from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
 from prefect_calendly.tasks import client_task
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.inline import Inline
 from tests.screening.conftest import BAD, GOOD, add_booking, everything, policy_of, posts
 from tests.world import ALICE, ORGANIZATION, uuid_of

@@ -40,7 +40,7 @@ from prefect_calendly.runs.state import save_state
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.approval import EXPIRED_MESSAGES
 from prefect_calendly.subscription.spec import SubscriptionSpec
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.flows.approvals import DOMAIN, Deployed, deploy
 from tests.inline import inlined
 from tests.notifiers import Receiver

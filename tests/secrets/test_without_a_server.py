@@ -39,7 +39,7 @@ from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.policy import CancelPolicy
 from prefect_calendly.subscription import apply
 from prefect_calendly.subscription.spec import SubscriptionSpec
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.inline import Inline, inlined
 from tests.notifiers import Receiver
 from tests.secrets.leaks import fail, show_connection

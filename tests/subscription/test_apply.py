@@ -10,7 +10,7 @@ from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client.errors import ConflictError, RoleRequiredError
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import SECOND_CONNECTION
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.subscription.conftest import Subscriber, uuid
 from tests.subscription.examples import HIDDEN, HOOKS, ORGANIZATION, SEEDED_URL, URL, USER
 

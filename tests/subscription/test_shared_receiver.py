@@ -9,7 +9,7 @@ import pytest
 
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import SECOND_CONNECTION, SECOND_ORGANIZATION
-from tests.conftest import credentials_for
+from tests.fixtures import credentials_for
 from tests.subscription.conftest import Subscriber
 from tests.subscription.examples import API
 from tests.subscription.test_healing import BACKFILLED, BLOCK, book, grow_older
