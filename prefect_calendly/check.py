@@ -15,7 +15,7 @@ from prefect_calendly.client.errors import CalendlyError, PlanRequiredError, Rol
 from prefect_calendly.client.identifiers import uuid_of
 from prefect_calendly.connections import connection_in_use
 from prefect_calendly.credentials import CalendlyCredentials
-from prefect_calendly.sync import run_sync
+from prefect_calendly.tasks import run_sync
 from prefect_calendly.users import User, get_current_user_via
 
 

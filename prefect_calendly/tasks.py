@@ -6,6 +6,7 @@ credentials block in the client's place.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -18,7 +19,6 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect_calendly.client import CalendlyClient
 from prefect_calendly.client.errors import ExternalCalendarError, NetworkError, RateLimitedError, ServerError
 from prefect_calendly.credentials import CalendlyCredentials
-from prefect_calendly.sync import run_sync
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +27,8 @@ Endpoint = Callable[Concatenate[CalendlyClient, P], Coroutine[Any, Any, R]]
 Listing = Callable[Concatenate[CalendlyClient, P], AsyncIterator[R]]
 AsyncTask = Task[Concatenate[CalendlyCredentials, P], Coroutine[Any, Any, R]]
 SyncTask = Task[Concatenate[CalendlyCredentials, P], R]
+
+T = TypeVar("T")
 
 _SUFFIX = "_via"
 
@@ -143,3 +145,28 @@ async def retry_write(task: Task[..., Any], task_run: TaskRun, state: State[Any]
     """Say whether to retry a failed writing task: only if Calendly has not processed the request."""
     error = await state.aresult(raise_on_failure=False)
     return isinstance(error, RateLimitedError) or (isinstance(error, NetworkError) and not error.maybe_sent)
+
+
+def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, async_name: str) -> T:
+    """Run a coroutine function to its end in an event loop of its own.
+
+    Args:
+        call: Makes the coroutine.
+        name: What the caller called, for the error text.
+        async_name: What to call instead where an event loop is running.
+
+    Returns:
+        The coroutine's result.
+
+    Raises:
+        RuntimeError: An event loop is running in this thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        inside = False
+    else:
+        inside = True
+    if inside:
+        raise RuntimeError(f"`{name}` cannot run inside an event loop: use `await {async_name}(…)` in async code")
+    return asyncio.run(call())

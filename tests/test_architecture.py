@@ -22,7 +22,7 @@ RESOURCES = (
     *("connections", "triggers", "api"),
 )
 LAYERS = (
-    ("about", "sync"),
+    ("about",),
     ("client",),
     ("resource", "shared_pace"),
     ("credentials",),
@@ -40,7 +40,7 @@ LAYERS = (
 # The sandbox stands beside them: it imports nothing of ours, and only these import it.
 SANDBOX = "sandbox"
 USES_SANDBOX = ("cli", "deployments", "init")
-WITHOUT_PREFECT = ("about", "client", "resource", "sync", SANDBOX)
+WITHOUT_PREFECT = ("about", "client", "resource", SANDBOX)
 
 # Not for others to import, whatever else Prefect documents; anything that begins with an underscore is not either.
 INTERNALS_OF_PREFECT = ("prefect.cli", "prefect.server", "prefect.testing")
