@@ -18,7 +18,7 @@ from prefect_calendly.sandbox import Sandbox
 from tests.inline import inline  # noqa: F401  (a fixture)
 from tests.notifiers import receiver, recorder  # noqa: F401  (fixtures)
 from tests.prefect_server import running_prefect_server
-from tests.support import impatient, run_logs, stack, virtual_time  # noqa: F401  (fixtures)
+from tests.support import impatient, postgres, run_logs, stack, virtual_time  # noqa: F401  (fixtures)
 from tests.world import world  # noqa: F401  (a fixture)
 
 # How long an example takes says more about what else the machine does.

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import logging
+import os
 import selectors
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client import CalendlyClient, RetryPolicy
 from prefect_calendly.client.pace import PROCESS_LIMITS, Limits
 from prefect_calendly.sandbox import Sandbox
+from tests.endurance.running import FailedError
+from tests.postgres import Postgres, find_postgres, running_postgres
 
 T = TypeVar("T")
 _numbers = itertools.count()
@@ -255,6 +258,19 @@ def running_stack(home: Path, *arguments: str, events: int = 60) -> Iterator[Sta
     finally:
         process.terminate()
         process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """One PostgreSQL for all tests that need one. Where it is not installed, they are skipped; in CI, they fail."""
+    try:
+        programs = find_postgres()
+    except FailedError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    with running_postgres(programs, tmp_path_factory.mktemp("postgres") / "postgres.log", "fsync=off") as postgres:
+        yield postgres
 
 
 @pytest.fixture(scope="session")

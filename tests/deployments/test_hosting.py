@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 import prefect_calendly
 from prefect_calendly.webhooks.__main__ import main as receiver_main
-from tests.endurance import scale, scale_stack
+from tests import postgres
+from tests.endurance import scale
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = ROOT / "deployments"
@@ -238,7 +239,7 @@ def test_the_scale_test_says_what_is_to_be_installed(
     debian.mkdir(parents=True)
     if missing == "redis-server":
         (debian / "initdb").touch()
-    monkeypatch.setattr(scale_stack, "DEBIAN", tmp_path)
+    monkeypatch.setattr(postgres, "DEBIAN", tmp_path)
     monkeypatch.setattr("sys.argv", ["scale-test"])
     monkeypatch.setenv("PATH", str(tmp_path))
     assert scale.main() == 1

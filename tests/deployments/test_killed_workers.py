@@ -21,9 +21,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments import automations
 from deployments.files import AUTOMATIONS, FILE, deployments_of
+from deployments.local import own_environment
+from deployments.processes import contained, free_port
 from prefect_calendly.sandbox import Sandbox
+from tests.endurance.running import Processes
 from tests.fixtures import credentials_for
-from tests.support import ROOT, Stack
+from tests.postgres import Postgres
+from tests.support import ROOT
 
 pytestmark = pytest.mark.stack
 
@@ -34,9 +38,9 @@ SILENCE_SECONDS = 40  # a heartbeat comes every 30 s, and no oftener
 class Case:
     """The shipped cancel deployment once more, with a pool, a worker, a block and a sandbox of its own."""
 
-    def __init__(self, name: str, stack: Stack, sandbox: Sandbox, http: httpx.Client, folder: Path) -> None:
+    def __init__(self, name: str, api_url: str, sandbox: Sandbox, http: httpx.Client, folder: Path) -> None:
         self.name, self.sandbox, self.http = name, sandbox, http
-        self.environment = {**os.environ, "PREFECT_API_URL": stack.api_url, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        self.environment = {**os.environ, "PREFECT_API_URL": api_url, "PREFECT_WORKER_QUERY_SECONDS": "1"}
         self.log = folder / f"{name}.log"
         self.worker: psutil.Popen | None = None
         self.deployment = json.loads(json.dumps(deployments_of()[0]))
@@ -110,24 +114,41 @@ def wait_until(what: Callable[[], bool], seconds: float, cases: list[Case]) -> N
 
 
 @pytest.fixture
-def cases(stack: Stack, tmp_path: Path) -> Iterator[dict[signal.Signals, Case]]:
+def api_url(postgres: Postgres, tmp_path: Path) -> Iterator[str]:
+    """A Prefect server as it runs for real: with SQLite, its automations overlook silent runs, or act twice."""
+    home, port = tmp_path / "server", free_port()
+    api_url = f"http://127.0.0.1:{port}/api"
+    environment = own_environment(
+        home,
+        PREFECT_SERVER_API_HOST="127.0.0.1",
+        PREFECT_SERVER_API_PORT=str(port),
+        PREFECT_SERVER_DATABASE_CONNECTION_URL=f"postgresql+asyncpg://{postgres.create('prefect')}",
+        PREFECT_SERVER_UI_ENABLED="false",
+    )
+    with contained(home):
+        Processes(home).start("server", ["-m", "prefect", "server", "start"], environment, f"{api_url}/health")
+        yield api_url
+
+
+@pytest.fixture
+def cases(api_url: str, tmp_path: Path) -> Iterator[dict[signal.Signals, Case]]:
     """Two cases at the same time, for it takes its time until a run is missed."""
     text = AUTOMATIONS.read_text().replace("prefect.tag.calendly", f"prefect.tag.{TAG}")
     text = text.replace("name: calendly - ", f"name: {TAG} - ").replace("within: 90", f"within: {SILENCE_SECONDS}")
     (tmp_path / "automations.yaml").write_text(text)
     cases: dict[signal.Signals, Case] = {}
     with ExitStack() as exits:
-        exits.enter_context(temporary_settings({PREFECT_API_URL: stack.api_url}))
-        http = exits.enter_context(stack.prefect())
+        exits.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
+        http = exits.enter_context(httpx.Client(base_url=api_url, timeout=120))
         assert len(asyncio.run(automations.apply(tmp_path / "automations.yaml"))) == 3
         for how in (signal.SIGTERM, signal.SIGKILL):
             sandbox = exits.enter_context(Sandbox(events=60, invitees=120, hosts=3, seed=7, gateway_rps=0))
-            cases[how] = Case(f"{TAG}-{how.name.lower()}", stack, sandbox, http, tmp_path)
+            cases[how] = Case(f"{TAG}-{how.name.lower()}", api_url, sandbox, http, tmp_path)
         file = tmp_path / "prefect.yaml"
         shipped = yaml.safe_load(FILE.read_text())
         file.write_text(yaml.safe_dump({**shipped, "deployments": [case.deployment for case in cases.values()]}))
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file), "--all"]
-        environment = {**os.environ, "PREFECT_API_URL": stack.api_url}
+        environment = {**os.environ, "PREFECT_API_URL": api_url}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         try:
@@ -136,9 +157,6 @@ def cases(stack: Stack, tmp_path: Path) -> Iterator[dict[signal.Signals, Case]]:
             for case in cases.values():
                 if case.worker is not None:
                     case.end_worker(signal.SIGKILL)
-            for automation in http.post("/automations/filter", json={}).json():
-                if automation["name"].startswith(TAG):
-                    http.delete(f"/automations/{automation['id']}")
 
 
 def test_the_run_of_a_worker_that_ended_is_run_again_and_cancels_exactly_what_was_planned(

@@ -29,7 +29,8 @@ from cryptography.fernet import Fernet
 
 from deployments.processes import contained, free_port
 from tests.endurance.running import FailedError
-from tests.endurance.scale_stack import COMPOSE, Stack, find_postgres, find_redis, get, start_server, start_stack, until
+from tests.endurance.scale_stack import COMPOSE, Stack, find_redis, get, start_server, start_stack, until
+from tests.postgres import find_postgres
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient

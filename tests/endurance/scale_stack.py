@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
-import pwd
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -26,12 +24,12 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from deployments.local import own_environment, sandbox_command
-from deployments.processes import MARK, free_port
+from deployments.processes import free_port
 from tests.endurance.running import ROOT, FailedError
+from tests.postgres import running_postgres
 
 COMPOSE = yaml.safe_load((ROOT / "deployments" / "compose.yaml").read_text())["services"]
 BIN = Path(sys.executable).parent
-DEBIAN = Path("/usr/lib/postgresql")
 EVENTS = 60
 
 Command = Sequence[str | Path]
@@ -63,23 +61,15 @@ class Stack:
         yield
         self.took.append((what, time.monotonic() - began))
 
-    def start(
-        self,
-        name: str,
-        command: Command,
-        environment: Mapping[str, str],
-        *,
-        user: str | None = None,
-        end_with: signal.Signals = signal.SIGTERM,
-    ) -> Callable[[], None]:
+    def start(self, name: str, command: Command, environment: Mapping[str, str]) -> Callable[[], None]:
         """Start a process that runs until the end of the test, or until the returned function is called."""
         with self.log(name).open("a") as log:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True, **_as(user)
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
         def stop() -> None:
-            process.send_signal(end_with)
+            process.terminate()
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
@@ -88,9 +78,7 @@ class Stack:
         self.exits.callback(stop)
         return stop
 
-    def run(
-        self, name: str, command: Command, environment: Mapping[str, str], *, user: str | None = None, answer: str = ""
-    ) -> None:
+    def run(self, name: str, command: Command, environment: Mapping[str, str], *, answer: str = "") -> None:
         """Run a command until it ends; `answer` is its standard input."""
         with self.log(name).open("a") as log:
             done = subprocess.run(
@@ -102,23 +90,9 @@ class Stack:
                 input=answer,
                 text=True,
                 check=False,
-                **_as(user),
             )
         if done.returncode:
             raise FailedError(f"{name} failed, see {name}.log")
-
-
-def _as(user: str | None) -> dict[str, Any]:
-    return {"user": user, "group": user, "extra_groups": []} if user else {}
-
-
-def find_postgres() -> Path:
-    """Return the folder of the newest PostgreSQL's programs."""
-    debian = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    found = str(debian[-1]) if debian else shutil.which("initdb")
-    if found is None:
-        raise FailedError("PostgreSQL's initdb is missing: apt-get install postgresql, then again")
-    return Path(found).parent
 
 
 def find_redis() -> str:
@@ -130,8 +104,8 @@ def find_redis() -> str:
 
 async def start_stack(home: Path, postgres: Path, redis: str, exits: contextlib.ExitStack) -> Stack:
     """Start everything but the workers."""
-    database, broker, api, sandbox = (free_port() for _ in range(4))
-    password, login = secrets.token_hex(24), f"admin:{secrets.token_hex(24)}"
+    broker, api, sandbox = (free_port() for _ in range(3))
+    login = f"admin:{secrets.token_hex(24)}"
     (home / "tmp").mkdir()
     path = f"{BIN}:{os.environ['PATH']}"
     # All workers of a machine would write to the same folder of its TMPDIR.
@@ -143,7 +117,6 @@ async def start_stack(home: Path, postgres: Path, redis: str, exits: contextlib.
         server=ours
         | settings
         | {
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{database}/prefect",
             "PREFECT_REDIS_MESSAGING_URL": f"redis://127.0.0.1:{broker}/0",
             "PREFECT_SERVER_DOCKET_URL": f"redis://127.0.0.1:{broker}/1",
             "PREFECT_SERVER_ENCRYPTION_KEY": Fernet.generate_key().decode(),
@@ -164,7 +137,9 @@ async def start_stack(home: Path, postgres: Path, redis: str, exits: contextlib.
     )
     (home / "logs").mkdir()
     with stack.step("PostgreSQL and Redis"):
-        await _start_postgres(stack, postgres, database, password)
+        database = exits.enter_context(running_postgres(postgres, stack.log("postgres"), environment=ours))
+        address = f"postgresql+asyncpg://{database.create('prefect')}"
+        stack.server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
         stack.start("redis", [redis, "--port", str(broker), "--bind", "127.0.0.1", "--save", "", "--dir", home], ours)
     with stack.step("migrate"):
         stack.run("migrate", COMPOSE["migrate"]["command"], stack.server)
@@ -195,34 +170,6 @@ async def start_server(stack: Stack) -> None:
     await until(lambda: get(f"{stack.api}/ready"), "the API was not ready")
     health = COMPOSE["services"]["healthcheck"]["test"][1:]
     await until(lambda: _answers(health, stack.server), "the services were not healthy")
-
-
-async def _start_postgres(stack: Stack, programs: Path, port: int, password: str) -> None:
-    """Start PostgreSQL; it refuses to run as root, so then it runs as the user of Debian's package."""
-    folder = stack.home / "postgres"
-    folder.mkdir(mode=0o700)
-    user = None
-    if os.geteuid() == 0:
-        try:
-            owner = pwd.getpwnam("postgres")
-        except KeyError:
-            raise FailedError("there is no user postgres: apt-get install postgresql, or do not run as root") from None
-        user = owner.pw_name
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-        stack.home.chmod(0o711)
-    secret = folder / "password"
-    secret.write_text(password)
-    data, environment = folder / "data", {name: stack.client[name] for name in (MARK, "PATH")} | {"LC_ALL": "C.UTF-8"}
-    initdb: Command = [programs / "initdb", "--username=prefect", "--auth=scram-sha-256", "--pwfile", secret, data]
-    stack.run("postgres", initdb, environment, user=user)
-    settings = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-    # SIGINT makes PostgreSQL shut down at once, but cleanly.
-    server: Command = [programs / "postgres", "-D", data, *settings]
-    stack.start("postgres", server, environment, user=user, end_with=signal.SIGINT)
-    there = ["--host=127.0.0.1", f"--port={port}"]
-    await until(lambda: _answers([programs / "pg_isready", *there], environment), "PostgreSQL was not ready")
-    createdb: Command = [programs / "createdb", *there, "--username=prefect", "prefect"]
-    stack.run("postgres", createdb, environment | {"PGPASSWORD": password})
 
 
 def _answers(command: Command, environment: Mapping[str, str]) -> bool:

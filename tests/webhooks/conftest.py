@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.postgres import Postgres
 from tests.webhooks.fake_prefect import FakePrefect
-from tests.webhooks.running import Receiver, postgres_programs, running, settings
+from tests.webhooks.running import Receiver, running, settings
 
 
 @pytest.fixture
@@ -60,51 +51,10 @@ def shared(shared_prefect: FakePrefect, tmp_path_factory: pytest.TempPathFactory
         yield receiver
 
 
-@pytest.fixture(scope="session")
-def _postgres_server() -> Iterator[str]:
-    programs = postgres_programs()
-    if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is missing: apt-get install postgresql")
-        pytest.skip("there is no PostgreSQL here")
-    home = Path(tempfile.mkdtemp(prefix="receiver-postgres-"))
-    user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        owner = pwd.getpwnam("postgres")
-        os.chown(home, owner.pw_uid, owner.pw_gid)
-        user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": home, **user}
-    data = home / "data"
-    initdb = [programs / "initdb", "--username=receiver", "--auth=trust", "--no-sync", "--no-instructions", data]
-    subprocess.run(initdb, check=True, **quiet)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]
-    server = subprocess.Popen([programs / "postgres", "-D", data, *options], **quiet)
-    try:
-        there = [programs / "pg_isready", "--host=127.0.0.1", f"--port={port}"]
-        while subprocess.run(there, check=False, **quiet).returncode:
-            assert server.poll() is None, "PostgreSQL did not start"
-            time.sleep(0.1)
-        yield f"postgresql://receiver@127.0.0.1:{port}"
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait()
-        shutil.rmtree(home)
-
-
-@pytest.fixture
-def postgres(_postgres_server: str) -> str:
-    """The URL of an empty PostgreSQL database."""
-    programs, name = postgres_programs(), f"test_{secrets.token_hex(6)}"
-    assert programs is not None
-    subprocess.run([programs / "createdb", f"--maintenance-db={_postgres_server}/postgres", name], check=True)
-    return f"{_postgres_server}/{name}"
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, of either kind."""
     if request.param == "postgresql":
-        return str(request.getfixturevalue("postgres"))
+        postgres: Postgres = request.getfixturevalue("postgres")
+        return f"postgresql://{postgres.create('receiver')}"
     return f"sqlite:///{tmp_path / 'receiver.db'}"

@@ -157,9 +157,3 @@ def _listening(log: Path) -> str | None:
         if line.endswith("\n") and (said := json.loads(line))["message"] == "listening":
             return str(said["url"])
     return None
-
-
-def postgres_programs() -> Path | None:
-    """The folder of the newest PostgreSQL's programs."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    return found[-1].parent if found else None
