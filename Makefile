@@ -19,6 +19,7 @@ test: .venv/.installed-dev .venv/prefect
 	$(PYTEST) $(ARGS)
 
 # What `make test` leaves out: a worker, a server and automations as processes of their own, and a browser.
+# It needs PostgreSQL and Chromium (Debian: `apt-get install postgresql chromium`); without them, it skips what uses them.
 test-stack: .venv/.installed-server .venv/.installed-dev .venv/prefect
 	$(PYTEST) -m stack $(ARGS)
 
