@@ -124,7 +124,7 @@ def test_a_run_from_the_form_appears_ends_and_leaves_artifacts_that_read_well(pe
     page = person.run_page(run)  # a tab that was opened before has not heard of them
     open_tab(page, "Artifacts")
     page.get_by_role("tabpanel").get_by_text(SUMMARY_KEY, exact=True).click()
-    page.get_by_role("link", name=person.artifact(run, SUMMARY_KEY)["id"][:8]).click()  # of all runs' versions
+    page.wait_for_url(f"**/artifacts/artifact/{person.artifact(run, SUMMARY_KEY)['id']}*")  # this run's version of it
     main = page.get_by_role("main")
     expect(main.get_by_role("heading", level=1)).to_contain_text("DRY RUN:")
     expect(main).to_contain_text("would be canceled, nothing was changed")

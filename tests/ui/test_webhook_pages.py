@@ -58,7 +58,7 @@ def test_a_booking_that_was_screened_can_be_looked_at(person: Person) -> None:
     [
         ("ensure-webhook-subscription", ARTIFACT_KEY, "Webhook subscription"),
         ("poll-bookings", POLL_KEY, "Cursor"),
-        ("reconcile-bookings", RECONCILE_KEY, "Compared"),
+        ("reconcile-bookings", RECONCILE_KEY, "came by webhook"),
     ],
 )
 def test_what_a_run_leaves_fits_a_phone(person: Person, deployment: str, key: str, text: str) -> None:
