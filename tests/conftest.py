@@ -36,6 +36,7 @@ os.environ[MARK] = _HOME.name
 _WATCHDOG = start_watchdog(Path(_HOME.name))
 
 import functools  # noqa: E402
+import importlib  # noqa: E402
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
@@ -47,7 +48,7 @@ pytest_plugins = ["pytester"]
 def pytest_configure(config: pytest.Config) -> None:
     """Load the fixtures, and Prefect with them, which takes seconds; who only hands out the tests needs none."""
     if not (config.getoption("numprocesses", None) and not hasattr(config, "workerinput")):
-        config.pluginmanager.import_plugin("tests.fixtures")
+        config.pluginmanager.register(importlib.import_module("tests.fixtures"))
 
 
 _SHARED = ("mark.stack", "prefect_server")
@@ -80,7 +81,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         part = _part(_path(item.nodeid))
-        if part not in _SHARED and "prefect_server" in getattr(item, "fixturenames", ()):
+        of_stack = item.get_closest_marker("stack") is not None
+        if part != "prefect_server" and not of_stack and "prefect_server" in getattr(item, "fixturenames", ()):
             raise pytest.UsageError(f"{item.nodeid} uses a server: say so in its file, usefixtures('prefect_server')")
         return _SHARED.index(part) if part in _SHARED else len(_SHARED)
 

@@ -1,11 +1,6 @@
 """`prefect-calendly` as a person calls it: what it prints, and its exit status."""
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -142,28 +137,6 @@ def test_init_refuses_a_flow_that_does_not_exist(tmp_path: Path, capsys: pytest.
     assert main(["init", str(tmp_path / "mine"), "--flows", "poll"]) == 2
     assert "no flow poll: there are cancel_blocked_domains," in capsys.readouterr().err
     assert not (tmp_path / "mine").exists()
-
-
-def test_init_asks_the_person_at_a_terminal(tmp_path: Path) -> None:
-    here, there = pty.openpty()
-    command = [sys.executable, "-m", "prefect_calendly.cli", "init", str(tmp_path / "mine")]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=there, stdout=there, stderr=there)
-    os.close(there)
-    shown = ""
-    try:
-        for until, answer in (("[all]: ", "nonsense"), ("such as 1,3", "2, poll-bookings"), ("new files", "")):
-            while until not in shown:
-                assert select.select([here], [], [], 60)[0], shown
-                shown += os.read(here, 1024).decode()
-            os.write(here, f"{answer}\n".encode())
-        process.wait(30)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(here)
-    assert process.returncode == 0
-    flows = {path.stem for path in (tmp_path / "mine" / "flows").glob("*.py")} - {"__init__"}
-    assert flows == {"availability_digest", "poll_bookings"}
 
 
 # sandbox, receiver, and the rest

@@ -19,6 +19,7 @@ from prefect.flows import EntrypointType
 from prefect.settings import PREFECT_API_URL
 
 from flows.cancel_blocked_domains import cancel_blocked_domains
+from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.page import DECISIONS_KEY
 from tests.support import artifact
@@ -86,12 +87,14 @@ class Deployed:
         return {**found["schema"], "text": found["description"]}
 
 
-async def deploy(name: str, limit: ConcurrencyLimitConfig | None = None) -> UUID:
+async def deploy(credentials: CalendlyCredentials, name: str, limit: ConcurrencyLimitConfig | None = None) -> UUID:
+    """Save the credentials under the deployment's name, and deploy the flow with them; the deployment's id."""
+    await credentials.asave(name, overwrite=True)
     deployment = await cancel_blocked_domains.ato_deployment(
         name,
         concurrency_limit=limit,
         parameters={
-            "credentials": {"$ref": {"block_document_slug": "calendly-credentials/approval"}},
+            "credentials": {"$ref": {"block_document_slug": f"calendly-credentials/{name}"}},
             "dry_run": False,
             "require_approval": True,
         },

@@ -1,5 +1,8 @@
 """What tests of several flows use."""
 
+import asyncio
+from uuid import UUID
+
 import pytest
 
 from prefect_calendly.sandbox import Sandbox
@@ -8,7 +11,12 @@ from tests.flows.approvals import Deployed, deploy
 from tests.notifiers import Receiver
 
 
+@pytest.fixture(scope="session")
+def deployment(prefect_server: None, _shared_sandbox: Sandbox) -> UUID:
+    """The cancel flow, deployed once: it asks a person, and uses the sandbox of the tests."""
+    return asyncio.run(deploy(credentials_for(_shared_sandbox), "with-approval"))
+
+
 @pytest.fixture
-async def deployed(prefect_server: None, sandbox: Sandbox, receiver: Receiver) -> Deployed:
-    await credentials_for(sandbox).asave("approval", overwrite=True)
-    return Deployed(await deploy("with-approval"), sandbox, receiver.block)
+def deployed(deployment: UUID, sandbox: Sandbox, receiver: Receiver) -> Deployed:
+    return Deployed(deployment, sandbox, receiver.block)

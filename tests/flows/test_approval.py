@@ -15,6 +15,7 @@ from prefect_calendly.runs.human_input import check_can_wait
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.approval import EXPIRED_MESSAGES
 from prefect_calendly.screening.page import SUMMARY_KEY
+from tests.fixtures import credentials_for
 from tests.flows.approvals import CANCELLATION, DOMAIN, REASON, Deployed, canceled, deploy, table
 from tests.notifiers import Receiver
 from tests.support import artifact
@@ -148,10 +149,13 @@ async def test_a_server_that_answers_too_late_keeps_nobody_from_being_asked_once
 
 
 async def test_a_deployment_that_would_cancel_the_run_when_it_goes_on_is_refused(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    for name, deployment in (("HOURLY", await deploy("hourly", limit)), ("APPROVAL", deployed.deployment)):
+    for name, deployment in (
+        ("HOURLY", await deploy(credentials_for(sandbox), "hourly", limit)),
+        ("APPROVAL", deployed.deployment),
+    ):
         monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(deployment))
         if name == "APPROVAL":
             await check_can_wait("do otherwise")

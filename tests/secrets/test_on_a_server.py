@@ -155,8 +155,7 @@ class Runs:
 
     async def that_waits_for_a_person(self) -> None:
         """Nobody comes."""
-        await self.credentials.asave("approval", overwrite=True)
-        deployed = Deployed(await deploy("leaks"), self.sandbox, self.receiver.block)
+        deployed = Deployed(await deploy(self.credentials, "leaks"), self.sandbox, self.receiver.block)
         deployed.book(f"{PERSON}@{DOMAIN}")
         run = await deployed.start()
         async with get_client() as api:

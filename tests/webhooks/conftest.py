@@ -51,7 +51,7 @@ def shared(shared_prefect: FakePrefect, tmp_path_factory: pytest.TempPathFactory
         yield receiver
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.stack)])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, of either kind."""
     if request.param == "postgresql":
