@@ -7,14 +7,13 @@ import asyncio
 import sys
 from pathlib import Path
 
-import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.events import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
 from deployments.check import automations as check
 from deployments.check import server
-from deployments.files import AUTOMATIONS
+from deployments.files import AUTOMATIONS, read_yaml
 
 
 class BlockMissingError(Exception):
@@ -33,7 +32,7 @@ async def apply(path: Path = AUTOMATIONS) -> list[str]:
     Raises:
         BlockMissingError: One sends a message through a block that does not exist; nothing was changed.
     """
-    written = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
+    written = read_yaml(path)["automations"]
     async with get_client() as client:
         ids = {slug: await _block_id(client, slug) for slug in check.blocks_of(written)}
         wanted = [AutomationCore.model_validate(check.with_block_ids(each, ids)) for each in written]

@@ -14,6 +14,19 @@ AUTOMATIONS: Final = ROOT / "deployments" / "automations.yaml"
 EVENT_AUTOMATIONS: Final = ROOT / "deployments" / "event-automations.yaml"
 
 
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one in C, where PyYAML has it: it takes a tenth of the time."""
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        OSError, UnicodeError, yaml.YAMLError: It cannot be read.
+    """
+    return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  (both loaders are safe)
+
+
 def deployments_of(path: Path = FILE) -> list[dict[str, Any]]:
     """Return the deployments of a file that `deployments.check` finds no problem in, as they are written."""
-    return list(yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"])
+    return list(read_yaml(path)["deployments"])

@@ -83,7 +83,7 @@ def _environment_of_runs(path: Path) -> None:
     """Set the variables of `work_pool.job_variables.env`, before Prefect is imported and reads its settings."""
     wrong = (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)  # the check reports it
     with contextlib.suppress(*wrong):
-        for deployment in yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]:
+        for deployment in deployments_of(path):
             variables = (deployment.get("work_pool") or {}).get("job_variables") or {}
             for name, value in (variables.get("env") or {}).items():
                 os.environ.setdefault(name, str(value))

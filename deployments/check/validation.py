@@ -10,13 +10,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, RootModel, ValidationError
 
+from deployments.files import read_yaml
 from deployments.schema import keys_of
 
 
 def read(path: Path) -> dict[str, Any] | str:
     """Return the mapping of a YAML file, or what is wrong with the file."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path)
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         return f"{path.name}: cannot be read: {' '.join(str(error).split())}"
     return raw if isinstance(raw, dict) else f"{path.name}: must be a mapping"

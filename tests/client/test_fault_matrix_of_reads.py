@@ -106,7 +106,8 @@ every_read = pytest.mark.parametrize("read", READS.values(), ids=READS)
 @pytest.fixture(scope="module")
 def event(_world: Sandbox) -> Iterator[str]:
     """An event for all of these tests; none of them may change anything."""
-    event = uuid_in(_world.add_event(invitees=[{"email": "jane@good.example"}]))
+    yesterday = _world.clock() - timedelta(days=1)  # the link to its conference is there: nothing changes meanwhile
+    event = uuid_in(_world.add_event(invitees=[{"email": "jane@good.example"}], created_at=yesterday))
     before = _world.state(full=True)["events"]
     yield event
     after = _world.state(full=True)["events"]
