@@ -16,7 +16,7 @@ import httpx
 
 from benchmarks.claims import Claim
 from benchmarks.jobs import ORGANIZATION
-from benchmarks.stack import KEY, job, prefect_server, sandbox
+from benchmarks.stack import KEY, measured, prefect_server, sandbox
 from prefect_calendly.sandbox.remote import control
 
 EVENTS, CHANGES = 300, 33
@@ -39,27 +39,19 @@ def _round(url: str, number: int, environment: dict[str, str]) -> dict[str, dict
     groups = _seed(url)
     blocked = f"nobody{number}.example"  # another policy: the flow knows nothing of the last round
     first = {
-        "floor": _measured(url, "bare_scan"),
-        "client": _measured(url, "client_scan"),
-        "flow": _measured(url, "flow_scan", blocked, environment=environment),
+        "floor": measured(url, "bare_scan"),
+        "client": measured(url, "client_scan"),
+        "flow": measured(url, "flow_scan", blocked, environment=environment),
     }
     assert {way["read"] for way in first.values()} == {EVENTS}, first
     changed = datetime.now(UTC).isoformat()
     _change(url, groups)
     second = {
-        "second floor": _measured(url, "bare_scan", changed),
-        "second flow": _measured(url, "flow_scan", blocked, "dry run", environment=environment),
+        "second floor": measured(url, "bare_scan", changed),
+        "second flow": measured(url, "flow_scan", blocked, "dry run", environment=environment),
     }
     assert {way["read"] for way in second.values()} == {CHANGES}, second
     return first | second
-
-
-def _measured(url: str, name: str, *arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
-    control(url, "POST", "/stats/reset")
-    done = job(name, url, *arguments, environment=environment)
-    stats = control(url, "GET", "/stats")
-    assert stats["by_status"] == {"200": stats["requests"]}, stats
-    return done | {"requests": stats["requests"], "stretch": stats["seconds"], "whole": done.get("seconds")}
 
 
 def _seed(url: str) -> list[str]:

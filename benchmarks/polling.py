@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.claims import Claim
-from benchmarks.stack import job, prefect_server, sandbox
+from benchmarks.stack import measured, prefect_server, sandbox
 from prefect_calendly.sandbox.remote import control
 
 EVENTS, CHANGES = 100_000, 100
@@ -21,10 +21,10 @@ def polling() -> Iterator[Claim]:
     # Some of the events lie behind all the same.
     world: dict[str, Any] = {"events": EVENTS * 101 // 100, "invitees": EVENTS * 6 // 5, "upcoming": True}
     with prefect_server() as environment, sandbox(**world, gateway_rps=0, rate_limit_per_minute=0) as url:
-        first = _polled(url, environment)
+        first = measured(url, "flow_polling", environment=environment)
         for _ in range(CHANGES):
             control(url, "POST", "/events", {"invitees": [{"email": "guest@good.example"}]})
-        second = _polled(url, environment)
+        second = measured(url, "flow_polling", environment=environment)
     assert first["seeded"], first
     assert first["events"] >= EVENTS, first
     assert second["emitted"] == CHANGES, second
@@ -35,11 +35,3 @@ def polling() -> Iterator[Claim]:
     sent = [first["requests"], second["requests"]]
     name, detail = f"requests of polling {EVENTS:,} events", "of both runs, beyond pages and changed events"
     yield Claim(name, f"{sum(sent)}", f"{sum(least)}", sum(sent) - sum(least), "requests", 0, True, detail)
-
-
-def _polled(url: str, environment: dict[str, str]) -> dict[str, Any]:
-    control(url, "POST", "/stats/reset")
-    done = job("flow_polling", url, environment=environment)
-    stats = control(url, "GET", "/stats")
-    assert stats["by_status"] == {"200": stats["requests"]}, stats
-    return done | {"requests": stats["requests"]}

@@ -25,6 +25,7 @@ from benchmarks.limits import pace
 from benchmarks.listing import listing, start
 from benchmarks.load import load
 from benchmarks.polling import polling
+from benchmarks.scanning import scanning
 from benchmarks.stack import KEY, sandbox
 from benchmarks.webhooks import webhooks
 from prefect_calendly.invitees import list_invitees_via
@@ -142,6 +143,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], Iterable[Claim]]] = {
     "load": lambda options: load(options.rounds),
     "listing": lambda options: listing(options.rounds),
     "polling": lambda options: polling(),
+    "scanning": lambda options: scanning(),
     "start": lambda options: start(options.rounds),
     "client": lambda options: [client_against_httpx(options.rounds)],
     "pace": lambda options: pace(200),

@@ -13,6 +13,7 @@ from typing import Any
 
 from deployments.local import own_environment
 from deployments.processes import contained, free_port
+from prefect_calendly.sandbox.remote import control
 from tests.endurance.running import Processes
 
 KEY = "sandbox-key"
@@ -56,3 +57,12 @@ def job(name: str, *arguments: str, environment: dict[str, str] | None = None) -
     if done.returncode:
         raise RuntimeError(f"{name} has failed:\n{done.stderr}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measured(url: str, name: str, *arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """Run a job against a sandbox; return what it says, and how many requests it has sent in how many seconds."""
+    control(url, "POST", "/stats/reset")
+    done = job(name, url, *arguments, environment=environment)
+    stats = control(url, "GET", "/stats")
+    assert stats["by_status"] == {"200": stats["requests"]}, stats
+    return done | {"requests": stats["requests"], "stretch": stats["seconds"], "whole": done.get("seconds")}

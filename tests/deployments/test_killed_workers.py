@@ -1,4 +1,4 @@
-"""A worker is stopped or killed in the middle of a cancel run: in the end exactly what was planned is cancelled."""
+"""A worker is stopped or killed in the middle of a cancel run: in the end exactly what was planned is canceled."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Case:
 
     @property
     def planned(self) -> list[str]:
-        """What the run's first plan says, which it wrote down before it cancelled anything."""
+        """What the run's first plan says, which it wrote down before it canceled anything."""
         wanted = {"flow_run_id": {"any_": [self.run_id]}, "key": {"any_": ["cancel-blocked-domains-decisions"]}}
         found = self.http.post("/artifacts/filter", json={"artifacts": wanted}).raise_for_status().json()
         rows = json.loads(min(found, key=lambda artifact: str(artifact["created"]))["data"]) if found else []

@@ -1,4 +1,4 @@
-"""A booking in Calendly starts a flow: sandbox → signed webhook → receiver → Prefect event → deployment → cancelled."""
+"""A booking in Calendly starts a flow: sandbox → signed webhook → receiver → Prefect event → deployment → canceled."""
 
 from __future__ import annotations
 
