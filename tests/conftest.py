@@ -45,8 +45,10 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 pytest_plugins = ["pytester"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
+@pytest.hookimpl(trylast=True)  # coverage measures from here on
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Load the fixtures, and Prefect with them, which takes seconds; who only hands out the tests needs none."""
+    config = session.config
     if not (config.getoption("numprocesses", None) and not hasattr(config, "workerinput")):
         config.pluginmanager.register(importlib.import_module("tests.fixtures"))
 
