@@ -17,11 +17,9 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL
 
+from deployments.local import EMPTY_DATABASE
 from deployments.processes import free_port
-from tests.support import ROOT
 
-_EMPTY: Final = ROOT / ".venv" / "prefect" / "prefect.db"
-"""Made by the Makefile, because Prefect needs a quarter of a minute for the tables of a new database."""
 _SERVICES: Final = (
     "CANCELLATION_CLEANUP",
     "CLEANUP_RECONCILER",
@@ -47,8 +45,8 @@ def running_prefect_server(home: Path) -> Iterator[dict[Any, str]]:
     # refuses a write now and then ("database is locked"), and the client sleeps for two seconds.
     database = home / ":memory:" / "prefect.db"
     database.parent.mkdir(parents=True)
-    if _EMPTY.exists():
-        shutil.copy(_EMPTY, database)
+    if EMPTY_DATABASE.exists():
+        shutil.copy(EMPTY_DATABASE, database)
     port = free_port()
     settings = {
         PREFECT_API_URL: f"http://127.0.0.1:{port}/api",

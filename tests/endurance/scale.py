@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-LONGEST_SECONDS = 340
+LONGEST_SECONDS = 900
 CALLBACK_URL = "https://hooks.example.com/webhooks/calendly"  # as in prefect.yaml
 WORKERS = ("worker-1", "worker-2")
 
