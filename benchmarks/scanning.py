@@ -14,8 +14,8 @@ EVENTS = 10_000
 
 def scanning() -> Iterator[Claim]:
     """A second scan of 10,000 coming events, one in twenty with a group: it reads the listing, and no invitee."""
-    # Some of the events lie behind all the same.
-    world: dict[str, Any] = {"events": EVENTS * 101 // 100, "invitees": EVENTS * 6 // 5, "upcoming": True}
+    # One in ten is canceled, and some lie behind all the same.
+    world: dict[str, Any] = {"events": EVENTS * 9 // 8, "invitees": EVENTS * 27 // 20, "upcoming": True}
     with prefect_server() as environment, sandbox(**world, gateway_rps=0, rate_limit_per_minute=0) as url:
         first, second = (measured(url, "flow_scan", "nobody.example", environment=environment) for _ in range(2))
         floor = measured(url, "bare_scan", datetime.now(UTC).isoformat())
