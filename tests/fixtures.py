@@ -22,7 +22,7 @@ from tests.support import impatient, postgres, run_logs, stack, virtual_time  # 
 from tests.world import world  # noqa: F401  (a fixture)
 
 # How long an example takes says more about what else the machine does.
-hypothesis.settings.register_profile("patient", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
