@@ -36,7 +36,6 @@ class Life:
     signature: str
     prefect: FakePrefect
     store: Path
-    listened_after_signal: bool = False
     ended_before_answer: bool = False
     last_answer: list[httpx.Response] = field(default_factory=list)
     exit_code: int | None = None
