@@ -19,6 +19,7 @@ import psutil
 from tests.support import ROOT
 
 BUSY_LOOPS = 2
+SECONDS_TO_END = 5  # the watchdog looks once a second whether its program is there
 
 
 class Run(NamedTuple):
@@ -50,7 +51,8 @@ def run(*, busy: bool) -> Run:
         for _ in range(BUSY_LOOPS if busy else 0):
             stack.enter_context(busy_loop())
         began = time.monotonic()
-        done = subprocess.run(["make", "test"], cwd=ROOT, capture_output=True, text=True)
+        # The ARGS of a `make` around this program are for this program.
+        done = subprocess.run(["make", "test", "ARGS="], cwd=ROOT, capture_output=True, text=True)
         seconds = time.monotonic() - began
     counts = re.findall(r"^=*\s*(\d+ (?:passed|failed).*?)\s*=*$", done.stdout, re.MULTILINE)
     if done.returncode:
@@ -59,7 +61,14 @@ def run(*, busy: bool) -> Run:
 
 
 def _left(before: set[int]) -> list[str]:
-    """Return what runs from the virtual environment of the tests and did not before."""
+    """Return what still runs from the virtual environment of the tests after some seconds, and did not before."""
+    until = time.monotonic() + SECONDS_TO_END
+    while (found := _running(before)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return found
+
+
+def _running(before: set[int]) -> list[str]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline"]):
         command = " ".join(process.info["cmdline"] or [])
