@@ -275,8 +275,11 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One `make up` for all tests that need one; nothing runs in it by itself."""
-    with running_stack(tmp_path_factory.mktemp("stack") / "up", "--no-schedules") as stack:
+    """One `make up` for all tests that need one; nothing runs in it by itself.
+
+    Its folder has the name by which Prefect opens one connection to its database only, see `tests.prefect_server`.
+    """
+    with running_stack(tmp_path_factory.mktemp("stack") / ":memory:", "--no-schedules") as stack:
         yield stack
 
 

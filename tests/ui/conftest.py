@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import BrowserContext, sync_playwright
 
 from tests.support import Stack
 from tests.ui.person import Person
@@ -15,6 +15,7 @@ from tests.ui.person import Person
 _ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no logos, no telemetry
 )
 
 
@@ -30,17 +31,21 @@ def _chromium() -> str:
 
 # For this package only: a sync Playwright leaves an event loop that looks as if it ran, which async tests do not stand.
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests here."""
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """One Chromium for all tests here, which keeps the UI's programs as a person's browser does."""
     path = _chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+        profile = tmp_path_factory.mktemp("chromium")
+        browser = playwright.chromium.launch_persistent_context(
+            profile, executable_path=path, args=list(_ARGUMENTS), locale="en-GB"
+        )
+        browser.set_default_timeout(60_000)
         yield browser
         browser.close()
 
 
 @pytest.fixture
-def person(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Person]:
+def person(browser: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Person]:
     """Somebody who looks at the Prefect UI; what is on the screen at the end is kept in `.screenshots`."""
     stack: Stack = request.getfixturevalue(
         "stack"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Response, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_calendly import CalendlyCredentials
-from tests.support import Stack, until
+from tests.support import Stack
 
 SCREENSHOTS = Path(__file__).parents[2] / ".screenshots"
 PHONE = 390
@@ -65,11 +65,11 @@ _SIDEWAYS = """() => {
 class Person:
     """Somebody with a browser."""
 
-    def __init__(self, browser: Browser, stack: Stack, name: str) -> None:
+    def __init__(self, browser: BrowserContext, stack: Stack, name: str) -> None:
         self.stack = stack
         self._browser = browser
         self._name = re.sub(r"\W+", "-", name).strip("-")
-        self._contexts: list[BrowserContext] = []
+        self._pages: list[Page] = []
         self._api = stack.prefect()
         self._sandbox = httpx.Client(base_url=f"{stack.sandbox_url}/_sandbox", trust_env=False, timeout=30)
 
@@ -77,26 +77,12 @@ class Person:
 
     def look(self, path: str, *, width: int = DESK, dark: bool = False) -> Page:
         """Open a page of the UI, such as `/blocks`, in a window of its own."""
-        context = self._browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", locale="en-GB"
-        )
-        self._contexts.append(context)
-        context.route("**", self._answer)
-        context.set_default_timeout(60_000)
-        page = context.new_page()
+        page = self._browser.new_page()
+        self._pages.append(page)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if dark else "light")
         page.goto(f"{self.stack.ui_url}/v2{path}")
         return page
-
-    def _answer(self, route: Route) -> None:
-        """Block other hosts (logos, telemetry), and ask again if SQLite was locked."""
-        if not route.request.url.startswith(self.stack.ui_url):
-            route.abort()
-        elif route.request.method != "POST":
-            route.continue_()
-        else:
-            # Prefect's server closes a connection that was idle for 5 s, perhaps just when it is used again.
-            answer = until(lambda: got if (got := route.fetch(max_retries=3)).status != 503 else None)
-            route.fulfill(response=answer)
 
     def run_form(self, deployment: str, *, width: int = DESK) -> Page:
         """Open the form for a custom run of a deployment."""
@@ -133,14 +119,10 @@ class Person:
 
     def leave(self) -> None:
         """Close all windows; save a screenshot of each."""
-        for number, context in enumerate(self._contexts):
-            for page in context.pages:
-                SCREENSHOTS.mkdir(exist_ok=True)
-                page.screenshot(path=SCREENSHOTS / f"{self._name}-{number}.png", animations="disabled")
-            # A page may still be waiting for an answer. The error of its closed window would be raised by whatever is
-            # called next, in another test.
-            context.unroute_all(behavior="ignoreErrors")
-            context.close()
+        for number, page in enumerate(self._pages):
+            SCREENSHOTS.mkdir(exist_ok=True)
+            page.screenshot(path=SCREENSHOTS / f"{self._name}-{number}.png", animations="disabled")
+            page.close()
         self._api.close()
         self._sandbox.close()
 

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
-from tests.ui.person import PHONE, Person, choose, field, sideways, until
+from tests.support import until
+from tests.ui.person import PHONE, Person, choose, field, sideways
 
 pytestmark = pytest.mark.stack
 

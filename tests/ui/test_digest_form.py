@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from prefect_calendly.digest.artifacts import KEY_PREFIX
-from tests.ui.person import PHONE, Person, created_run, readable, sideways, until
+from tests.support import until
+from tests.ui.person import PHONE, Person, created_run, readable, sideways
 
 pytestmark = pytest.mark.stack
 

@@ -13,7 +13,8 @@ from prefect_calendly.bookings.reconciliation_page import SUMMARY_KEY as RECONCI
 from prefect_calendly.screening.page import SCREEN_SUMMARY_KEY as SCREEN_KEY
 from prefect_calendly.subscription.publish import ARTIFACT_KEY
 from prefect_calendly.subscription.spec import SubscriptionSpec
-from tests.ui.person import PHONE, Person, field, labels, sideways, until
+from tests.support import until
+from tests.ui.person import PHONE, Person, field, labels, sideways
 
 pytestmark = pytest.mark.stack
 
