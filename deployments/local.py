@@ -10,7 +10,7 @@ from typing import Final
 from deployments.files import ROOT
 from deployments.processes import MARK
 
-EMPTY_DATABASE: Final = ROOT / ".venv" / "prefect" / "prefect.db"
+_EMPTY_DATABASE: Final = ROOT / ".venv" / "prefect" / "prefect.db"
 """Prefect's tables without a row, which the Makefile has made for the tests: a server needs 13 s to make its own."""
 
 
@@ -24,9 +24,7 @@ def own_environment(home: Path, **settings: str) -> dict[str, str]:
     Returns:
         Variables for a process that has not imported Prefect yet.
     """
-    (home / "prefect").mkdir(parents=True, exist_ok=True)
-    if EMPTY_DATABASE.exists() and not (home / "prefect" / "prefect.db").exists():
-        shutil.copy(EMPTY_DATABASE, home / "prefect")
+    prepare_database(home / "prefect")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {
         MARK: str(home),
@@ -38,6 +36,19 @@ def own_environment(home: Path, **settings: str) -> dict[str, str]:
     for name in ("NO_PROXY", "no_proxy"):  # Prefect's server and the sandbox are on this machine
         environment[name] = ",".join(filter(None, [environment.get(name), "127.0.0.1", "localhost"]))
     return environment | settings
+
+
+def prepare_database(folder: Path) -> Path:
+    """Make a folder for Prefect's database, and put an empty one there if there is none and one was made before.
+
+    Returns:
+        Where the database is, or where a Prefect server will make it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    database = folder / "prefect.db"
+    if _EMPTY_DATABASE.exists() and not database.exists():
+        shutil.copy(_EMPTY_DATABASE, database)
+    return database
 
 
 def sandbox_command(events: int, key: str, port: int = 0) -> list[str]:
