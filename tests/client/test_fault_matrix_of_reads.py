@@ -126,7 +126,9 @@ async def test_a_read_that_fails_once_is_repeated_or_says_why_not(
         with count_requests() as meter:
             if fault.repeated:
                 assert await read.call(client, event) == wanted
-                assert (meter.requests, meter.repeats) == (undisturbed.requests + 1, 1)
+                assert meter.requests == undisturbed.requests + meter.repeats
+                # On a busy machine, half a second can be too short for other answers as well.
+                assert meter.repeats == 1 or (fault.kind == "latency" and meter.repeats > 1)
             else:
                 with pytest.raises(fault.error) as caught:
                     await read.call(client, event)
