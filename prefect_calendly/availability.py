@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable
 from datetime import date as Date
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from prefect_calendly.client import CalendlyClient
+from prefect_calendly.client.errors import CalendlyError
 from prefect_calendly.client.identifiers import Reference, uri_of
 from prefect_calendly.client.times import utc, wire_time
 from prefect_calendly.resource import Items, Resource, Time, check_order, windows
@@ -17,6 +19,9 @@ from prefect_calendly.tasks import make_tasks
 
 AVAILABLE_TIMES_DAYS = 31
 BUSY_TIMES_DAYS = 7
+# For the text of an error: what one request answers wherever the API is, and what somebody may wait for it.
+_NEXT_DAYS = 7
+_LONGEST_LOOK_SECONDS = 10
 
 Weekday = Literal["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
 
@@ -145,6 +150,39 @@ async def list_available_times_via(
 
 
 alist_available_times, list_available_times = make_tasks("List available times", list_available_times_via)
+
+
+async def next_start_times(client: CalendlyClient, event_type: Reference, start_time: datetime) -> str | None:
+    """Say which start times an event type offers instead of one that was refused.
+
+    Source: `GET /event_type_available_times`, once.
+
+    Args:
+        client: An open client.
+        event_type: URI, uuid or model.
+        start_time: What was refused (aware, any zone); the others are shown in its zone.
+
+    Returns:
+        A sentence; None if the refused time is offered nevertheless, or what is offered cannot be read now.
+
+    Raises:
+        ValueError: `event_type` does not name an event type, or `start_time` is naive.
+    """
+    try:
+        async with asyncio.timeout(_LONGEST_LOOK_SECONDS):
+            slots = await list_available_times_via(
+                client, event_type, start_time=start_time, end_time=start_time + timedelta(days=_NEXT_DAYS)
+            )
+    except (CalendlyError, TimeoutError):
+        return None
+    offered = [slot.start_time for slot in slots]
+    if start_time in offered:
+        return None
+    shown = ", ".join(moment.astimezone(start_time.tzinfo).isoformat() for moment in offered[:3])
+    return (
+        f"{start_time.isoformat()} is not a start time this event type offers; "
+        f"next: {shown or f'none within {_NEXT_DAYS} days'}."
+    )
 
 
 async def list_busy_times_via(

@@ -9,8 +9,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
+from prefect_calendly.availability import next_start_times
 from prefect_calendly.client import CalendlyClient
-from prefect_calendly.client.errors import CalendlyError, NotFoundError, PermissionDeniedError, UnconfirmedWriteError
+from prefect_calendly.client.errors import (
+    BadRequestError,
+    CalendlyError,
+    NotFoundError,
+    PermissionDeniedError,
+    SlotFilledError,
+    UnconfirmedWriteError,
+)
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, HasUri, Reference, filled_path, uri_of, uuid_of
 from prefect_calendly.client.times import utc, wire_time
 from prefect_calendly.event_types import get_event_type_via
@@ -332,7 +340,7 @@ async def create_invitee_via(
 
     Raises:
         ValueError: An argument is missing or out of range. Nothing was sent.
-        SlotFilledError: The slot is no longer open.
+        SlotFilledError: The event type does not offer this start time, or no longer; the text names the next ones.
         PlanRequiredError: The plan does not include bookings by the API.
         UnconfirmedWriteError: The answer was lost, and the booking was not found, or could not be looked up.
         CalendlyError: The call failed; see `prefect_calendly.client.errors`.
@@ -342,7 +350,7 @@ async def create_invitee_via(
         from datetime import UTC, datetime, timedelta
 
         soon = datetime.now(UTC) + timedelta(hours=1)
-        event_type = get_event_type(credentials, "CCCCCCCCCCCCCCCC")
+        event_type = "CCCCCCCCCCCCCCCC"
         slots = list_available_times(credentials, event_type, start_time=soon, end_time=soon + timedelta(days=31))
         invitee = create_invitee(
             credentials,
@@ -351,7 +359,7 @@ async def create_invitee_via(
             email="bob.smith@example.com",
             name="Bob Smith",
             timezone="America/Los_Angeles",
-            location={"kind": event_type.locations[0].kind},
+            location={"kind": "zoom_conference"},
         )
         ```
     """
@@ -394,7 +402,12 @@ async def create_invitee_via(
     async def existing() -> Invitee | None:
         return await _booking(client, event_type_uri, start, email)
 
-    return await client.send_once(book, existing)
+    try:
+        return await client.send_once(book, existing)
+    except BadRequestError as error:
+        if isinstance(error, SlotFilledError) or any("start_time" in (item.parameter or "") for item in error.details):
+            error.hint = await next_start_times(client, event_type_uri, start_time) or error.hint
+        raise
 
 
 acreate_invitee, create_invitee = make_tasks("Book an event for an invitee", create_invitee_via, writes=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 from zoneinfo import available_timezones
@@ -69,7 +70,13 @@ def check_sort(sort: str | None, fields: Sequence[str]) -> None:
 def check_choice(value: object, choices: Sequence[str], argument: str) -> None:
     """Check that an argument, if it is given, is one of its choices; raise ValueError otherwise."""
     if value is not None and value not in choices:
-        raise ValueError(f"{argument} must be one of {', '.join(choices)}, not {value!r}")
+        raise ValueError(f"{argument} must be one of {', '.join(choices)}, not {value!r}{_suggestion(value, choices)}")
+
+
+def _suggestion(value: object, choices: Iterable[str]) -> str:
+    """Return what to add to an error text if a wrong name is close to one of the right ones."""
+    nearest = difflib.get_close_matches(value.lower(), choices, n=1) if isinstance(value, str) else []
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def check_email(value: str | None, argument: str) -> None:
@@ -86,8 +93,10 @@ def given_model(model: type[M], value: Any, argument: str) -> M:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise ValueError(f"{argument}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if given.model_extra:
-        known = ", ".join(model.model_fields)
-        raise ValueError(f"{argument} has an unknown member {next(iter(given.model_extra))!r}; there are {known}")
+        known, unknown = ", ".join(model.model_fields), next(iter(given.model_extra))
+        raise ValueError(
+            f"{argument} has an unknown member {unknown!r}; there are {known}{_suggestion(unknown, model.model_fields)}"
+        )
     return given
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr, model_validator
@@ -31,6 +31,7 @@ WebhookEvent = Literal[
     "event_type.updated",
     "event_type.deleted",
 ]
+EVENTS: tuple[str, ...] = get_args(WebhookEvent)
 SCOPES = ("organization", "user", "group")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ONLY_SCOPE = {"routing_form_submission": "organization", "meeting_recap": "user"}
@@ -101,22 +102,21 @@ def checked_events(events: Iterable[str], scope: str) -> list[str]:
     """Check event names against a scope: `meeting_recap.*`, for example, exists in scope `user` only.
 
     Args:
-        events: Names such as `invitee.created`; unknown ones pass, because Calendly may add some.
+        events: Names such as `invitee.created`.
         scope: `organization`, `user` or `group`.
 
     Returns:
         The names, each once, in order.
 
     Raises:
-        ValueError: There is no event, one is not an event name, or one does not exist in this scope.
+        ValueError: There is no event, one is unknown, or one does not exist in this scope.
     """
     names = list(dict.fromkeys([events] if isinstance(events, str) else events))
     if not names:
         raise ValueError("events must name at least one event, such as invitee.created")
     for name in names:
-        resource, dot, action = name.partition(".")
-        if not (dot and resource and action):
-            raise ValueError(f"events must be names such as invitee.created, not {name!r}")
+        check_choice(name or "", EVENTS, "each of events")
+        resource = name.partition(".")[0]
         if _ONLY_SCOPE.get(resource, scope) != scope:
             raise ValueError(f"the event {name} needs scope {_ONLY_SCOPE[resource]}")
     return names
@@ -186,7 +186,7 @@ async def create_webhook_subscription_via(
     client: CalendlyClient,
     *,
     url: str,
-    events: Iterable[WebhookEvent | str],
+    events: Iterable[WebhookEvent],
     organization: Reference,
     scope: WebhookScope,
     user: Reference | None = None,
@@ -202,7 +202,7 @@ async def create_webhook_subscription_via(
     Args:
         credentials: The Calendly account to use; its plan must include webhooks.
         url: The https URL that Calendly delivers to; it must be reachable from outside, and not be subscribed yet.
-        events: Names such as `invitee.created`.
+        events: Names such as `invitee.created`; for one that Calendly has added since, use `call_endpoint`.
         organization: The organization that the subscription belongs to.
         scope: `organization` (owners and admins only), `user` or `group`.
         user: The user; required with scope `user`, and only then.

@@ -1,9 +1,10 @@
 """Invitees, over HTTP: reading them, of many events at once, and booking each at most once."""
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import httpx
 import pytest
 
 from prefect_calendly import CalendlyCredentials
@@ -19,15 +20,17 @@ from prefect_calendly.invitees import (
     aget_invitee,
     alist_invitees,
     alist_invitees_of_events,
+    create_invitee_via,
 )
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.sandbox.seed import ALICE, EVENT, EVENT_TYPE, INVITEE, ORGANIZATION, SECOND_CONNECTION
 from prefect_calendly.scheduled_events import aget_scheduled_event, alist_scheduled_events
 from tests.fixtures import credentials_for
-from tests.support import no_request, nothing_unknown, uri
+from tests.support import Server, client_of, no_request, nothing_unknown, uri
 
 INVITEE_URI = f"{uri('scheduled_events', EVENT)}/invitees/{INVITEE}"
 BOOKING = "/invitees"
+AVAILABLE = "/event_type_available_times"
 
 
 async def test_an_invitee_has_every_documented_member(credentials: CalendlyCredentials) -> None:
@@ -76,7 +79,7 @@ async def test_every_filter_sort_and_page_size(credentials: CalendlyCredentials,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"event": ""}, "event must be a scheduled_events URI"),
+        ({"event": ""}, "event must be the URI .* of a scheduled event"),
         ({"event": EVENT, "status": "gone"}, "status must be one of"),
         ({"event": EVENT, "email": "x"}, "email must be an e-mail address"),
         ({"event": EVENT, "sort": "start_time:asc"}, "sort must be a comma-separated list of created_at"),
@@ -187,8 +190,8 @@ async def test_without_a_connection_it_ends_too(sandbox: Sandbox) -> None:
     [
         (EVENT, "events must be a list of events"),
         (uri("scheduled_events", EVENT), "events must be a list of events"),
-        ([EVENT, ""], "events must be a scheduled_events URI"),
-        ([EVENT, uri("users", "X")], "events must be a scheduled_events URI"),
+        ([EVENT, ""], "events must be the URI .* of a scheduled event"),
+        ([EVENT, uri("users", "X")], "events must be the URI .* of a scheduled event"),
     ],
 )
 async def test_what_is_no_list_of_events_costs_no_request(
@@ -307,10 +310,57 @@ async def test_a_slot_that_somebody_else_has_is_refused(
     slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
 ) -> None:
     await acreate_invitee.fn(credentials, EVENT_TYPE, **booking(slot))
-    with pytest.raises(errors.SlotFilledError, match=r"start time has been filled.*list_available_times"):
+    with pytest.raises(errors.SlotFilledError, match="start time has been filled"):
         await acreate_invitee.fn(credentials, EVENT_TYPE, **booking(slot, email="other@example.com"))
     assert len(bookings(sandbox)) == 1
-    assert sandbox.stats()["requests"] == 2
+    assert sandbox.stats()["by_route"] == {f"POST {BOOKING}": 2, f"GET {AVAILABLE}": 1}
+
+
+async def test_a_start_time_that_is_not_offered_is_answered_with_the_next_ones_in_its_zone(
+    slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
+) -> None:
+    slots = await alist_available_times.fn(credentials, EVENT_TYPE, start_time=slot, end_time=slot + timedelta(days=7))
+    zone = timezone(timedelta(hours=5, minutes=30))
+    wanted = slots[0].start_time.astimezone(zone) + timedelta(minutes=7)
+    with pytest.raises(errors.SlotFilledError) as caught:
+        await acreate_invitee.fn(credentials, EVENT_TYPE, **booking(wanted))
+    following = ", ".join(each.start_time.astimezone(zone).isoformat() for each in slots[1:4])
+    offered = f"{wanted.isoformat()} is not a start time this event type offers; next: {following}."
+    assert str(caught.value).endswith(f". {offered}")
+    assert bookings(sandbox) == []
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("kind", ["server_error", "not_found", "drop_before", "malformed_json"])
+async def test_if_the_next_ones_cannot_be_read_the_refusal_stays_as_it_is(
+    kind: str, slot: datetime, credentials: CalendlyCredentials, sandbox: Sandbox
+) -> None:
+    sandbox.fault(kind, route=AVAILABLE, times=None)
+    with pytest.raises(errors.SlotFilledError, match=r"has been filled.*\. Choose another .*`list_available_times`\.$"):
+        await acreate_invitee.fn(credentials, EVENT_TYPE, **booking(slot + timedelta(minutes=7)))
+
+
+@pytest.mark.parametrize(
+    ("offered", "words"),
+    [
+        ([], "2030-03-02T10:00:00+00:00 is not a start time this event type offers; next: none within 7 days."),
+        (["2030-03-02T10:00:00Z", "2030-03-02T11:00:00Z"], errors.BadRequestError.hint),
+    ],
+)
+async def test_a_refusal_says_if_nothing_is_offered_soon_and_nothing_new_if_the_time_is_offered(
+    offered: list[str], words: str
+) -> None:
+    open_slot = {"status": "available", "invitees_remaining": 1, "scheduling_url": "https://calendly.com/x"}
+    refusal = {"title": "Invalid Argument", "details": [{"parameter": "start_time", "message": "is invalid"}]}
+    server = Server(
+        httpx.Response(400, json=refusal),
+        httpx.Response(200, json={"collection": [{**open_slot, "start_time": start} for start in offered]}),
+    )
+    async with client_of(server) as client:
+        with pytest.raises(errors.BadRequestError) as caught:
+            await create_invitee_via(client, EVENT_TYPE, **booking(datetime(2030, 3, 2, 10, tzinfo=UTC)))
+    assert str(caught.value) == f"{caught.value.reason}. {words}"
+    assert len(server.requests) == 2
 
 
 async def test_a_free_plan_is_told_so(sandbox: Sandbox) -> None:
@@ -485,7 +535,7 @@ GUESTS = [f"guest{number}@example.com" for number in range(11)]
         ({"questions_and_answers": [{"question_uuid": "Q", "answer": "So"}]}, "question"),
         ({"questions_and_answers": [{"answer": "So"}], "route": "event_type"}, "question_uuid"),
         ({"route": "scenic"}, "route must be one of official, event_type, not 'scenic'"),
-        ({"event_type": uri("users", "X")}, "event_type must be a event_types URI"),
+        ({"event_type": uri("users", "X")}, "event_type must be the URI .* of an event type"),
     ],
 )
 async def test_a_bad_booking_costs_no_request_and_repeats_no_personal_detail(

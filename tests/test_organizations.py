@@ -44,7 +44,7 @@ async def test_every_filter_and_paging(credentials: CalendlyCredentials, sandbox
     ("arguments", "words"),
     [
         ({}, "give `organization` or `user`"),
-        ({"organization": uri("users", "X")}, "organization must be a organizations URI"),
+        ({"organization": uri("users", "X")}, "organization must be the URI .* of an organization"),
         ({"user": "me"}, "user cannot be 'me'"),
         ({"user": ALICE, "role": "boss"}, "role must be one of owner, admin, user, not 'boss'"),
         ({"user": ALICE, "email": "nobody"}, "email must be an e-mail address"),

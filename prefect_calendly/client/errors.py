@@ -151,7 +151,7 @@ class NoConnectionError(BadRequestError):
 
 
 class SlotFilledError(BadRequestError):
-    """400 `already_filled` or 409 on a booking: somebody else has taken that start time."""
+    """400 `already_filled` or 409 on a booking: somebody else has that start time, or it never was one."""
 
     hint = "Choose another start time from `list_available_times`."
 

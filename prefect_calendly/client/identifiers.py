@@ -36,14 +36,14 @@ def uuid_of(value: Reference, collection: str, argument: str) -> str:
         The uuid: letters, digits, `-` and `_` only.
 
     Raises:
-        ValueError: It is empty, has other characters, or is a URI of something else.
+        ValueError: It is empty, has other characters, or is a URI of something else. The text says what is wanted.
 
     Example:
         >>> uuid_of("https://api.calendly.com/users/AAAA", "users", "user")
         'AAAA'
     """
     text = value if isinstance(value, str) else getattr(value, "uri", None)
-    wanted = f"{argument} must be a {collection} URI ({CALENDLY_ORIGIN}/{collection}/…) or its uuid"
+    wanted = f"{argument} must be the URI ({CALENDLY_ORIGIN}/{collection}/…) or uuid of {_noun(collection)}"
     if not isinstance(text, str):
         raise ValueError(f"{wanted}, not {type(value).__name__}")
     prefix = f"{CALENDLY_ORIGIN}/{collection}/"
@@ -52,9 +52,21 @@ def uuid_of(value: Reference, collection: str, argument: str) -> str:
         raise ValueError(f"{wanted}; it is empty")
     if not _UUID.fullmatch(uuid):
         # Only a Calendly URI is shown: anything else might be personal data or a secret in the wrong place.
-        shown = f"; got {text}" if re.fullmatch(rf"{re.escape(CALENDLY_ORIGIN)}/[\w/-]+", text) else ""
-        raise ValueError(f"{wanted}{shown}")
+        if re.fullmatch(rf"{re.escape(CALENDLY_ORIGIN)}/[\w/-]+", text):
+            wanted += f"; got {text}"
+        elif collection == "users" and "@" in text:
+            wanted += (
+                ", not an e-mail address: look the user up with "
+                "`list_memberships(credentials, organization=…, email=…)`"
+            )
+        raise ValueError(wanted)
     return uuid
+
+
+def _noun(collection: str) -> str:
+    """Return what an item of a collection is called: "a user", "an event type"."""
+    noun = collection.removesuffix("s").replace("_", " ")
+    return f"{'an' if noun[:1] in 'aeio' else 'a'} {noun}"  # without u: a user
 
 
 def uri_of(value: Reference, collection: str, argument: str) -> str:

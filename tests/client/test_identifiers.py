@@ -1,5 +1,6 @@
 """Identifiers are checked before they reach a path or a query."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_calendly.client.identifiers import checked_path, filled_path, optional_uris, uri_of, uuid_of
+from prefect_calendly.organizations import list_memberships
 
 UUID = "GBGBDCAADAEDCRZ2"
 URI = f"https://api.calendly.com/users/{UUID}"
@@ -51,16 +53,43 @@ def test_a_uri_a_uuid_and_a_model_name_the_same(value: Any) -> None:
     ],
 )
 def test_anything_else_is_refused_and_the_argument_named(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"^user must be a users URI .*or its uuid"):
+    with pytest.raises(ValueError, match=r"^user must be the URI \(https://.*/users/…\) or uuid of a user"):
         uuid_of(value, "users", "user")
 
 
 def test_a_calendly_uri_in_the_wrong_place_is_shown_and_nothing_else() -> None:
     with pytest.raises(ValueError, match=r"got https://api.calendly.com/organizations/BBBB"):
         uuid_of("https://api.calendly.com/organizations/BBBB", "users", "user")
-    with pytest.raises(ValueError, match=r"or its uuid$") as caught:
-        uuid_of("bob@example.com", "users", "user")
+    with pytest.raises(ValueError, match=r"uuid of an event type$") as caught:
+        uuid_of("bob's meeting", "event_types", "event_type")
     assert "bob" not in str(caught.value)
+
+
+def test_where_a_user_is_wanted_an_address_is_not_shown_and_it_is_said_how_to_look_it_up() -> None:
+    with pytest.raises(ValueError, match=r"not an e-mail address: .* `list_memberships\(.*, email=…\)`$") as caught:
+        uri_of("bob@example.com", "users", "user")
+    assert "bob" not in str(caught.value)
+    assert {"organization", "email"} <= inspect.signature(list_memberships).parameters.keys()
+
+
+@pytest.mark.parametrize(
+    ("collection", "noun"),
+    [
+        ("users", "a user"),
+        ("organizations", "an organization"),
+        ("groups", "a group"),
+        ("event_types", "an event type"),
+        ("scheduled_events", "a scheduled event"),
+        ("invitees", "an invitee"),
+        ("webhook_subscriptions", "a webhook subscription"),
+        ("user_availability_schedules", "a user availability schedule"),
+        ("organization_memberships", "an organization membership"),
+        ("routing_forms", "a routing form"),
+    ],
+)
+def test_what_is_wanted_has_the_name_that_people_use(collection: str, noun: str) -> None:
+    with pytest.raises(ValueError, match=f" of {noun}; it is empty$"):
+        uuid_of("", collection, "argument")
 
 
 @pytest.mark.parametrize("value", ["me", "https://api.calendly.com/users/me"])
