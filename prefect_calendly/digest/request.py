@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN, uuid_of
-from prefect_calendly.runs.forms import Notifier, Parameters, ZoneName, optional_form_field
+from prefect_calendly.runs.forms import Notifier, Parameters, ZoneName, form_pattern, optional_form_field
 
 MAX_DAYS: Final = 62
 MAX_LEAD_TIME: Final = timedelta(days=730)
@@ -31,25 +31,22 @@ def _event_type_reference(text: str) -> str:
     return uuid_of(text.strip(), "event_types", "event type")
 
 
-# Prefect's form checks the pattern, and shows the pattern's comment to the person.
 HostReference = Annotated[
     str,
     AfterValidator(_host_reference),
     Field(
-        json_schema_extra={
-            "pattern": r"(?#use a user's URI, uuid or email address)"
-            rf"^\s*(({CALENDLY_ORIGIN}/users/)?[A-Za-z0-9_-]+|{_EMAIL})\s*$"
-        }
+        json_schema_extra=form_pattern(
+            rf"^\s*(({CALENDLY_ORIGIN}/users/)?[A-Za-z0-9_-]+|{_EMAIL})\s*$", "the URI, uuid or email address of a user"
+        )
     ),
 ]
 EventTypeReference = Annotated[
     str,
     AfterValidator(_event_type_reference),
     Field(
-        json_schema_extra={
-            "pattern": r"(?#use an event type's URI or uuid)"
-            rf"^\s*({CALENDLY_ORIGIN}/event_types/)?[A-Za-z0-9_-]+\s*$"
-        }
+        json_schema_extra=form_pattern(
+            rf"^\s*({CALENDLY_ORIGIN}/event_types/)?[A-Za-z0-9_-]+\s*$", "the URI or uuid of an event type"
+        )
     ),
 ]
 

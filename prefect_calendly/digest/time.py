@@ -32,6 +32,8 @@ def local_to_utc(day: date, minutes: int, zone: ZoneInfo) -> datetime:
         The instant in UTC. If the local time occurs twice, the first one; if it is skipped, the moment of the skip.
 
     Example:
+        >>> from datetime import date
+        >>> from zoneinfo import ZoneInfo
         >>> local_to_utc(date(2026, 3, 29), 150, ZoneInfo("Europe/Berlin"))  # 02:30 does not exist
         datetime.datetime(2026, 3, 29, 1, 0, tzinfo=datetime.timezone.utc)
     """

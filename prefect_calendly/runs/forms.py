@@ -50,6 +50,25 @@ def optional_form_field(position: int) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def form_pattern(pattern: str, wanted: str) -> dict[str, Any]:
+    """Let Prefect's form refuse a text that does not match; it then says that what is wanted "was expected".
+
+    Of a plain `pattern` in the schema, it would show the regular expression.
+
+    Args:
+        pattern: Regular expression that is searched in the text.
+        wanted: What to enter, such as `a domain such as spam.example`.
+
+    Returns:
+        A part of a JSON schema, for `json_schema_extra`.
+
+    Example:
+        >>> form_pattern(r"^[a-z]+$", "lowercase letters")
+        {'if': {'pattern': '^[a-z]+$'}, 'else': {'const': 'lowercase letters'}}
+    """
+    return {"if": {"pattern": pattern}, "else": {"const": wanted}}
+
+
 def empty_is_none(value: Any) -> Any:
     """Return None for an empty text: a form sends one for a field that was filled in and emptied again."""
     return None if isinstance(value, str) and not value.strip() else value
@@ -61,7 +80,9 @@ BlockReference = Annotated[
     AfterValidator(_block_reference),
     Field(
         max_length=200,
-        json_schema_extra={"pattern": r"(?#use type/name, such as slack-webhook/ops)^([a-z0-9-]+/[a-z0-9-]+)?\Z"},
+        json_schema_extra=form_pattern(
+            r"^([a-z0-9-]+/[a-z0-9-]+)?\Z", "type/name of a saved block, such as slack-webhook/ops"
+        ),
     ),
 ]
 Notifier = Annotated[BlockReference | None, BeforeValidator(empty_is_none)]

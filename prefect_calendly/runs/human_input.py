@@ -21,6 +21,7 @@ from prefect.exceptions import Pause, PrefectHTTPStatusError
 from prefect.input import Keyset, RunInput, keyset_from_base_key
 from pydantic import Field, create_model
 
+from prefect_calendly.runs.forms import form_pattern
 from prefect_calendly.scheduled_events import LONGEST_REASON
 
 # Nobody reads a longer list.
@@ -222,7 +223,7 @@ def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
                 max_length=100,
                 title="Your name",
                 description="For the audit table: Prefect does not record who has pressed the button.",
-                json_schema_extra=placed(3, pattern=r"(?#enter your name)\S"),
+                json_schema_extra=placed(3, **form_pattern(r"\S", "your name")),
             ),
         ),
     }

@@ -15,6 +15,7 @@ from prefect_calendly.client import CalendlyClient, count_requests
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN
 from prefect_calendly.credentials import CalendlyCredentials
 from prefect_calendly.invitees import Invitee, list_invitees_via
+from prefect_calendly.runs.forms import form_pattern
 from prefect_calendly.scheduled_events import ScheduledEvent, get_scheduled_event_via
 from prefect_calendly.screening.account import read_account
 from prefect_calendly.screening.decision import Rules, decide, own_domain_warnings
@@ -33,14 +34,14 @@ def _invitee_uri(text: str) -> str:
     return text
 
 
-# Prefect's form keeps a description here only as an extra, and shows the pattern: its comment says what is wanted.
+# Prefect's form keeps a description here only as an extra.
 InviteeUri = Annotated[
     str,
     AfterValidator(_invitee_uri),
     Field(
         max_length=500,
         json_schema_extra={
-            "pattern": rf"(?#use the URI of an invitee)^\s*{_INVITEE}\s*$",
+            **form_pattern(rf"^\s*{_INVITEE}\s*$", "the URI of an invitee"),
             "description": "URI of the invitee who has booked, as in the payload of calendly.invitee.created.",
         },
     ),

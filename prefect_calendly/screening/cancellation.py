@@ -60,6 +60,8 @@ async def cancel_events(
 
     Example:
         ```python
+        from prefect import flow
+
         @flow
         async def cancel_spam(credentials: CalendlyCredentials) -> None:
             plan = await scan_events(credentials, CancelPolicy(blocked_domains=["spam.example"]))

@@ -10,6 +10,8 @@ import idna
 from publicsuffixlist import PublicSuffixList
 from pydantic import AfterValidator, Field, StringConstraints
 
+from prefect_calendly.runs.forms import form_pattern
+
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
 
 
@@ -128,21 +130,20 @@ def _unique(values: list[str]) -> list[str]:
 
 
 _LABEL = r"[^\s@/*:_.。．｡-](-*[^\s@/*:_.。．｡-])*"
-_DOMAIN_IN_FORM = rf"(?#use a domain such as spam.example)^\s*{_LABEL}([.。．｡]{_LABEL})+[.。．｡]?\s*$"
+_DOMAIN_IN_FORM = rf"^\s*{_LABEL}([.。．｡]{_LABEL})+[.。．｡]?\s*$"
 
-# The patterns are what a form refuses by itself. Prefect shows them to the person: their comments say what is wanted.
 Domain = Annotated[
     str,
     StringConstraints(max_length=253),
     AfterValidator(normal_domain),
-    Field(json_schema_extra={"pattern": _DOMAIN_IN_FORM}),
+    Field(json_schema_extra=form_pattern(_DOMAIN_IN_FORM, "a domain such as spam.example")),
 ]
 RegistrableDomain = Annotated[Domain, AfterValidator(registrable_domain)]
 Email = Annotated[
     str,
     StringConstraints(max_length=320),
     AfterValidator(normal_email),
-    Field(json_schema_extra={"pattern": r"(?#use an address such as jane@example.com)^\s*[^@\s]+@[^@\s]+\s*$"}),
+    Field(json_schema_extra=form_pattern(r"^\s*[^@\s]+@[^@\s]+\s*$", "an address such as jane@example.com")),
 ]
 RegistrableDomains = Annotated[list[RegistrableDomain], AfterValidator(_unique)]
 Domains = Annotated[list[Domain], AfterValidator(_unique)]

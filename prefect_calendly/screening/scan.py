@@ -50,6 +50,8 @@ async def scan_events(credentials: CalendlyCredentials, policy: CancelPolicy, *,
 
     Example:
         ```python
+        from prefect import flow
+
         @flow
         async def cancel_spam(credentials: CalendlyCredentials) -> None:
             plan = await scan_events(credentials, CancelPolicy(blocked_domains=["spam.example"]))

@@ -48,6 +48,8 @@ async def ping_receiver(
 
     Example:
         ```python
+        from pydantic import SecretStr
+
         key = SecretStr("the-key-of-the-subscription")
         await ping_receiver("https://hooks.example.com/calendly", key, shown_as="hooks.example.com")
         ```

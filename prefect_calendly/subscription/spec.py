@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from prefect_calendly.client.identifiers import uri_of
-from prefect_calendly.runs.forms import Notifier, Parameters, empty_is_none, optional_form_field
+from prefect_calendly.runs.forms import Notifier, Parameters, empty_is_none, form_pattern, optional_form_field
 from prefect_calendly.runs.state import state_name
 from prefect_calendly.webhook_subscriptions import WebhookEvent, WebhookScope, checked_callback_url, checked_events
 
-# Prefect's form shows the pattern to the person: its comment says what is wanted.
+
+def _block_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise ValueError("must be the name of a Secret block, such as calendly-key: lowercase letters, digits, dashes")
+    return name
+
+
 BlockName = Annotated[
     str,
-    StringConstraints(max_length=100, pattern=r"^[a-z0-9-]+$"),
-    Field(json_schema_extra={"pattern": r"(?#use the name of a Secret block, such as calendly-key)^[a-z0-9-]*$"}),
+    StringConstraints(max_length=100),
+    AfterValidator(_block_name),
+    Field(json_schema_extra=form_pattern(r"^[a-z0-9-]*$", "the name of a Secret block, such as calendly-key")),
 ]
 
 
@@ -50,9 +58,9 @@ class SubscriptionSpec(Parameters):
         ),
         json_schema_extra={
             "position": 0,
-            "pattern": (
-                r"(?#use a URL that begins with https)"
-                r"^\s*(https://|http://(127\.0\.0\.1|localhost|\[::1\])(?![^:/?\s]))[^\s#]+\s*$"
+            **form_pattern(
+                r"^\s*(https://|http://(127\.0\.0\.1|localhost|\[::1\])(?![^:/?\s]))[^\s#]+\s*$",
+                "a URL that begins with https",
             ),
         },
     )

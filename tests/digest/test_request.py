@@ -12,7 +12,7 @@ from prefect_calendly.digest.artifacts import artifact_key
 from prefect_calendly.digest.request import DigestRequest
 from tests.digest.examples import API
 
-HOST_WANTED = "use a user's URI, uuid or email address"
+HOST_WANTED = "'the URI, uuid or email address of a user' was expected"
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def form_errors(entered: dict[str, Any]) -> list[str]:
         ("hosts", ["someone@nowhere"], HOST_WANTED),
         ("hosts", ["a@b.example, c@d.example"], HOST_WANTED),
         ("scope", "everybody", "is not one of ['hosts', 'organization']"),
-        ("event_types", [f"{API}/users/AAAA"], "use an event type's URI or uuid"),
-        ("notify", "no block", "use type/name, such as slack-webhook/ops"),
+        ("event_types", [f"{API}/users/AAAA"], "'the URI or uuid of an event type' was expected"),
+        ("notify", "no block", "'type/name of a saved block, such as slack-webhook/ops' was expected"),
     ],
 )
 def test_the_form_refuses_a_bad_entry_and_says_what_is_wanted(field: str, value: Any, message: str) -> None:

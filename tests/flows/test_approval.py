@@ -9,6 +9,7 @@ import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.states import Cancelled, Cancelling, Failed
+from prefect.utilities.schema_tools.validation import validate
 
 from flows.record_expired_approval import record_expired_approval
 from prefect_calendly.runs.human_input import check_can_wait
@@ -46,6 +47,8 @@ async def test_a_person_keeps_one_and_what_changed_meanwhile_is_left_alone(
     assert [label[:3] for label in labels] == ["1. ", "2. ", "3. ", "4. "]
     assert labels[0].endswith(f", w…@approval.example (invitee of {DOMAIN})")
     assert form["required"] == ["decision", "decided_by"]
+    [error] = validate({"decision": "approve", "decided_by": " "}, form)
+    assert error.message == "'your name' was expected"
     assert form["text"].startswith("# Cancel 4 events?\n\n1. ")
     assert "wanda" not in json.dumps(form)
 

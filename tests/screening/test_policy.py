@@ -74,8 +74,8 @@ def test_the_form_explains_and_orders_every_field() -> None:
     assert all(field["description"].endswith(".") for field in fields.values())
     domain = fields["blocked_domains"]["items"]
     assert (domain["type"], domain["maxLength"]) == ("string", 253)
-    assert re.search(domain["pattern"], "Bücher.example")
-    assert not re.search(domain["pattern"], "eve@blocked.example")
+    assert re.search(domain["if"]["pattern"], "Bücher.example")
+    assert not re.search(domain["if"]["pattern"], "eve@blocked.example")
     # An empty field, and not a choice between a type and nothing; nothing is sent for it.
     assert (fields["starting_at"]["type"], fields["notify"]["type"]) == ("string", "string")
     assert "default" not in fields["starting_at"]

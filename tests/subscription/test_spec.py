@@ -63,13 +63,13 @@ def test_the_form_has_help_and_a_position_for_every_field_and_selects_for_names(
 @pytest.mark.parametrize(
     ("entered", "said"),
     [
-        ({"callback_url": "http://hooks.example.com/x"}, "use a URL that begins with https"),
-        ({"callback_url": "https://hooks.example.com/#x"}, "use a URL that begins with https"),
+        ({"callback_url": "http://hooks.example.com/x"}, "'a URL that begins with https' was expected"),
+        ({"callback_url": "https://hooks.example.com/#x"}, "'a URL that begins with https' was expected"),
         ({"events": ["invitee.invented"]}, "is not one of ['invitee.created', "),
         ({"events": []}, "should be non-empty"),
         ({"scope": "planet"}, "is not one of ['organization', 'user', 'group']"),
-        ({"signing_key_block": "S3cr3t Key!"}, "use the name of a Secret block, such as calendly-key"),
-        ({"notify": "not a reference"}, "use type/name, such as slack-webhook/ops"),
+        ({"signing_key_block": "S3cr3t Key!"}, "'the name of a Secret block, such as calendly-key' was"),
+        ({"notify": "not a reference"}, "'type/name of a saved block, such as slack-webhook/ops' was expected"),
     ],
 )
 def test_the_form_refuses_a_bad_entry_and_says_what_is_wanted(entered: dict[str, Any], said: str) -> None:

@@ -61,11 +61,11 @@ def test_the_form_refuses_what_the_flow_would_refuse(person: Person) -> None:
     page = person.run_form(DEPLOYMENT)
     before = person.number_of_runs()
     for title, wrong, right, message in (
-        ("Blocked Domains", "jane@spam.example", "spam.example", "a domain such as spam.example"),
-        ("Blocked Domains", "*.spam.example", "spam.example", "a domain such as spam.example"),
-        ("Allowed Domains", "welcome", "welcome.example", "a domain such as"),
-        ("Allowed Emails", "jane", "jane@spam.example", "an address such as jane@example.com"),
-        ("Notify", "ops", "slack-webhook/ops", "such as slack-webhook/ops"),
+        ("Blocked Domains", "jane@spam.example", "spam.example", "'a domain such as spam.example' was expected"),
+        ("Blocked Domains", "*.spam.example", "spam.example", "'a domain such as spam.example' was expected"),
+        ("Allowed Domains", "welcome", "welcome.example", "'a domain such as spam.example' was expected"),
+        ("Allowed Emails", "jane", "jane@spam.example", "'an address such as jane@example.com' was expected"),
+        ("Notify", "ops", "slack-webhook/ops", "such as slack-webhook/ops' was expected"),
         ("Reason", "x" * 10_001, "Spam", "is too long"),
     ):
         at = field(page, title)
