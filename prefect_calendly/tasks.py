@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -105,14 +106,12 @@ def _sync_twin(task: Task[..., Any], *, writes: bool) -> Any:
 
 
 def _task(fn: Callable[..., Any], endpoint: Callable[..., Any], name: str, *, writes: bool) -> Task[..., Any]:
-    signature = inspect.signature(endpoint)
-    credentials = inspect.Parameter(
-        "credentials", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=CalendlyCredentials
-    )
-    fn.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[credentials, *list(signature.parameters.values())[1:]]
-    )
-    return Task(
+    signature = _signature(endpoint)
+    fn.__signature__ = signature  # type: ignore[attr-defined]
+    annotations = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
+    annotations["return"] = signature.return_annotation
+    fn.__annotations__ = {key: value for key, value in annotations.items() if value is not inspect.Signature.empty}
+    task = Task(
         fn=fn,
         name=name,
         description=inspect.getdoc(endpoint),
@@ -124,6 +123,31 @@ def _task(fn: Callable[..., Any], endpoint: Callable[..., Any], name: str, *, wr
         # The client repeats what is safe. This keeps additional `retries` of a user safe, too.
         retry_condition_fn=retry_write if writes else retry_read,
     )
+    if task.isasync:  # `help` shows `async` for functions only
+        task.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            return_annotation=f"Awaitable[{_text(signature.return_annotation)}]"
+        )
+    return task
+
+
+def _signature(endpoint: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of an endpoint's task: credentials instead of the client, a list instead of a generator."""
+    signature = inspect.signature(endpoint)
+    credentials = inspect.Parameter(
+        "credentials", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=CalendlyCredentials
+    )
+    returned = signature.return_annotation
+    if inspect.isasyncgenfunction(endpoint):
+        returned = re.sub(r"^[\w.]*AsyncIterator\[", "list[", _text(returned))
+    return signature.replace(
+        parameters=[credentials, *list(signature.parameters.values())[1:]], return_annotation=returned
+    )
+
+
+def _text(annotation: Any) -> str:
+    if annotation is inspect.Signature.empty:
+        return "Any"
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _client(credentials: CalendlyCredentials) -> CalendlyClient:

@@ -3,9 +3,11 @@
 import asyncio
 import importlib
 import inspect
+import pydoc
 import re
 import subprocess
 import sys
+import typing
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -140,6 +142,18 @@ def test_both_names_have_one_signature_and_one_docstring(module: str, name: str)
         assert f"\n    {other.name}: " in document
 
 
+@pytest.mark.parametrize(("module", "name"), NAMES)
+def test_help_shows_how_each_name_is_called_and_what_comes_back(module: str, name: str) -> None:
+    sync_task, async_task = twins(module, name)
+    returned = sync_task.fn.__annotations__["return"]
+    assert returned.startswith("list[") == ("list" in name)
+    documented = (inspect.getdoc(sync_task) or "").splitlines()[0].replace("'", "")
+    for task, shown in ((sync_task, returned), (async_task, f"Awaitable[{returned}]")):
+        text = " ".join(pydoc.render_doc(task, renderer=pydoc.plaintext).replace("'", "").split())
+        assert f") -> {shown} {documented}" in text
+    assert "client" not in typing.get_type_hints(sync_task)
+
+
 def test_the_catalogue_is_complete() -> None:
     rooms = {module for module, _ in NAMES}
     for module in rooms:
@@ -168,6 +182,8 @@ def sync_code(credentials: CalendlyCredentials) -> None:
     get_user("key", "AAAA")
     list_scheduled_events(credentials, status="bogus")
     list_scheduled_events(credentials, bogus=1)
+    aget_user(credentials, "AAAA")
+    print(aget_user(credentials, "AAAA").name)
 
 async def async_code(credentials: CalendlyCredentials) -> None:
     reveal_type(await aget_user(credentials, "AAAA"))
@@ -176,6 +192,8 @@ async def async_code(credentials: CalendlyCredentials) -> None:
         reveal_type(await get_user_via(client, "AAAA"))
         async for event in list_scheduled_events_via(client, user="me"):
             reveal_type(event)
+    aget_user(credentials, "AAAA")
+    print(len(alist_scheduled_events(credentials)))
 """
     )
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-color-output", str(snippet)]
@@ -192,8 +210,9 @@ async def async_code(credentials: CalendlyCredentials) -> None:
         "prefect_calendly.users.User",
         "prefect_calendly.scheduled_events.ScheduledEvent",
     ]
-    wrong = {int(number) for number in re.findall(r"snippet\.py:(\d+): error", answer.stdout)}
-    assert wrong == {10, 11, 12, 13}, answer.stdout
+    wrong = {int(number): code for number, code in re.findall(r"snippet\.py:(\d+): error: .*\[(.*)\]", answer.stdout)}
+    forgotten_await = {14: "unused-coroutine", 15: "attr-defined", 24: "unused-coroutine", 25: "arg-type"}
+    assert wrong == dict.fromkeys((10, 11, 12, 13), "call-overload") | forgotten_await, answer.stdout
 
 
 # Inside Prefect
@@ -316,4 +335,8 @@ def test_a_task_of_ones_own_is_made_the_same_way(credentials: CalendlyCredential
     assert count.fn(credentials, 2) == asyncio.run(count_twice.fn(credentials)) == 2 * len(User.model_fields)
     assert list_numbers.fn(credentials, stop=3) == [0, 1, 2]
     assert asyncio.run(alist_numbers.fn(credentials, 2)) == [0, 1]
+    assert inspect.signature(list_numbers).return_annotation == "list[int]"
+    assert inspect.signature(alist_numbers).return_annotation == "Awaitable[list[int]]"
+    assert inspect.signature(count).return_annotation is int
+    assert inspect.signature(count_twice).return_annotation == "Awaitable[int]"
     assert count.retry_condition_fn is retry_write
