@@ -60,6 +60,7 @@ lint: .venv/.installed-dev
 
 types: .venv/.installed-dev
 	$(BIN)/mypy
+	$(BIN)/python -m tests.type_check_examples
 
 build: .venv/.installed-dev
 	rm -rf dist

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prefect.blocks.abstract import CredentialsBlock
+from prefect.client.orchestration import PrefectClient
 from pydantic import (
     ConfigDict,
     Field,
@@ -62,11 +63,11 @@ class CalendlyCredentials(CredentialsBlock):
         ```python
         from prefect import flow
         from prefect_calendly import CalendlyCredentials
-        from prefect_calendly.scheduled_events import list_scheduled_events
+        from prefect_calendly.scheduled_events import ScheduledEvent, list_scheduled_events
         from prefect_calendly.users import get_current_user
 
         @flow
-        def next_events():
+        def next_events() -> list[ScheduledEvent]:
             credentials = CalendlyCredentials.load("BLOCK_NAME")
             user = get_current_user(credentials)
             return list_scheduled_events(credentials, user=user, status="active", limit=10)
@@ -143,6 +144,11 @@ class CalendlyCredentials(CredentialsBlock):
         description="How many requests of one task may be under way at the same time.",
         json_schema_extra={"position": 6},
     )
+
+    if TYPE_CHECKING:
+        # Prefect's type of `load` is a block or a coroutine. In async code, where it is the latter, use `aload`.
+        @classmethod
+        def load(cls, name: str, validate: bool = True, client: PrefectClient | None = None) -> Self: ...
 
     @model_validator(mode="before")
     @classmethod

@@ -5,68 +5,19 @@ import asyncio
 import builtins
 import doctest
 import functools
-import importlib
 import inspect
 import json
-import pkgutil
 import re
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
-from prefect import Task
 
-import prefect_calendly
 from prefect_calendly import CalendlyClient, CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
+from tests.doc_examples import documented, examples, modules, own, tasks
 from tests.fixtures import credentials_for
 from tests.webhooks.examples import delivered
-
-_BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-# The sandbox's have none, and the flows have tests of their own.
-_NOT_WALKED = ("prefect_calendly.sandbox", "prefect_calendly.flows")
-
-
-def modules() -> Iterator[ModuleType]:
-    for found in pkgutil.walk_packages(prefect_calendly.__path__, "prefect_calendly."):
-        if not found.name.startswith(_NOT_WALKED) and not found.name.endswith("__main__"):
-            yield importlib.import_module(found.name)
-
-
-def tasks(module: ModuleType) -> dict[str, Task[..., Any]]:
-    return {
-        name: item
-        for name, item in vars(module).items()
-        if isinstance(item, Task) and item.fn.__module__ == module.__name__
-    }
-
-
-def documented() -> Iterator[tuple[str, Any]]:
-    """Everything whose docstring may hold an example; of a task, its async twin and its endpoint only the task."""
-    for module in modules():
-        short = module.__name__.rpartition(".")[2]
-        for name, task in tasks(module).items():
-            if not (name.startswith("a") and name[1:] in tasks(module)):
-                yield f"{short}.{name}", task.fn
-        for name, item in vars(module).items():
-            if getattr(item, "__module__", None) != module.__name__ or name.endswith("_via"):
-                continue
-            if inspect.isfunction(item):
-                yield f"{short}.{name}", item
-            elif inspect.isclass(item):
-                yield f"{short}.{name}", item
-                members = vars(item).items()
-                yield from ((f"{short}.{name}.{member}", fn) for member, fn in members if inspect.isfunction(fn))
-
-
-def examples(item: Any) -> list[str]:
-    doc = inspect.cleandoc(item.__doc__ or "")
-    return [
-        "".join(line.removeprefix(indent) for line in code.splitlines(keepends=True))
-        for indent, code in _BLOCK.findall(doc)
-    ]
-
 
 # It needs a receiver at a public address.
 _NOT_RUN = ("probe.ping_receiver",)
@@ -85,9 +36,7 @@ def run(code: str, namespace: dict[str, Any]) -> None:
 
 def namespace_for(sandbox: Sandbox, credentials: CalendlyCredentials) -> dict[str, Any]:
     """What an example may take for granted: the package's names, credentials, a key, and the body of a delivery."""
-    names: dict[str, Any] = {}
-    for module in modules():  # models and helpers, as an import of theirs would give them
-        names |= {name: item for name, item in vars(module).items() if not name.startswith("_")}
+    names = {name: item for module in modules() for name, item in own(module).items()}
     # Sync tasks run without Prefect; the async ones stay tasks.
     names |= {name: task.fn for name, task in TASKS.items() if f"a{name}" in TASKS}
     names["CalendlyClient"] = functools.partial(CalendlyClient, gateway_url=sandbox.gateway_url)
@@ -123,7 +72,7 @@ def test_an_example_runs_as_it_stands(name: str, sandbox: Sandbox, credentials: 
 def test_an_example_with_a_saved_block_runs(name: str, sandbox: Sandbox, credentials: CalendlyCredentials) -> None:
     credentials.save("docs-example", overwrite=True)
     code = EXAMPLES[name].replace("BLOCK_NAME", "docs-example")
-    flows = re.findall(r"^@flow\ndef (\w+)\(\):", code, re.MULTILINE)
+    flows = re.findall(r"^@flow\ndef (\w+)\(\) -> .*:$", code, re.MULTILINE)
     # Nothing but what the example itself imports, where it imports anything.
     namespace = {"__builtins__": builtins} if flows else {**namespace_for(sandbox, credentials), "print": print}
     run(code + "".join(f"\nresult = {name}()" for name in flows), namespace)

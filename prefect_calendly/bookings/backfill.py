@@ -66,8 +66,12 @@ async def backfill(
 
     Example:
         ```python
+        from datetime import UTC, datetime, timedelta
+
+        from prefect import flow
+
         @flow
-        async def after_an_outage(credentials: CalendlyCredentials):
+        async def after_an_outage(credentials: CalendlyCredentials) -> BackfillReport:
             since = datetime.now(UTC) - timedelta(hours=30)
             return await backfill(credentials, scope="organization", since=since)
         ```

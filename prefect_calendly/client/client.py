@@ -281,10 +281,11 @@ class CalendlyClient:
                 latest = list_scheduled_events_via(client, user=user, sort="start_time:desc", limit=1)
                 uuid = [event.uri.rpartition("/")[2] async for event in latest][0]
 
-                async def cancel():
-                    return await client.request("POST", f"/scheduled_events/{uuid}/cancellation", json={})
+                async def cancel() -> Cancellation | None:
+                    path = f"/scheduled_events/{uuid}/cancellation"
+                    return await client.resource(path, Cancellation, method="POST", json={})
 
-                async def canceled():
+                async def canceled() -> Cancellation | None:
                     event = await get_scheduled_event_via(client, uuid)
                     return event.cancellation if event.status == "canceled" else None
 

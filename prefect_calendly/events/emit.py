@@ -33,8 +33,10 @@ async def emit_events(events: Iterable[CalendlyEvent]) -> list[CalendlyEvent]:
 
     Example:
         ```python
+        from prefect import flow
+
         @flow
-        async def emit_bookings_of(credentials: CalendlyCredentials, event: ScheduledEvent):
+        async def emit_bookings_of(credentials: CalendlyCredentials, event: ScheduledEvent) -> None:
             invitees = await alist_invitees(credentials, event)
             await emit_events(each for invitee in invitees for each in events_of_invitee(invitee, event))
         ```

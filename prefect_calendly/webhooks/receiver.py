@@ -65,12 +65,16 @@ def create_app(settings: ReceiverSettings) -> Starlette:
 
     Example:
         ```python
+        import contextlib
+        from collections.abc import AsyncIterator
+
+        from starlette.applications import Starlette
         from starlette.routing import Mount
 
         receiver = create_app(ReceiverSettings(signing_key_block="calendly-webhook-key"))
 
         @contextlib.asynccontextmanager
-        async def lifespan(app):
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
             async with receiver.router.lifespan_context(receiver):
                 yield
 

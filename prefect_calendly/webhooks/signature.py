@@ -83,6 +83,8 @@ def verify(
         ValueError: There is no key.
 
     Example:
+        >>> from datetime import UTC, datetime
+        >>> from prefect_calendly.webhooks.signature import HEADER
         >>> now = datetime.fromtimestamp(1_700_000_000, UTC)
         >>> body = b'{"event":"invitee.created"}'
         >>> headers = {HEADER: sign(body, "whsec-demo", now)}
@@ -174,6 +176,7 @@ def sign(body: bytes, key: Key, now: datetime) -> str:
         ValueError: The key is empty.
 
     Example:
+        >>> from datetime import UTC, datetime
         >>> sign(b'{"event":"invitee.created"}', "whsec-demo", datetime.fromtimestamp(1_700_000_000, UTC))
         't=1700000000,v1=3d932f86d7b54875275996118c55b3d62cd45cbe9cf2930d3140807f92a48928'
     """
