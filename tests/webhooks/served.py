@@ -51,6 +51,11 @@ class Served:
         with changed_settings("api.url", self._prefect) if self._prefect else contextlib.nullcontext(), self._listener:
             self._server.run(sockets=[self._listener])
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._server.server_state.connections)
+
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join()

@@ -9,11 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
 
 from prefect_calendly.webhooks.server import ServerLimits
 from tests.webhooks.examples import booking
 from tests.webhooks.fake_prefect import FakePrefect
-from tests.webhooks.running import PATH, Receiver, running, settings
+from tests.webhooks.running import PATH, Receiver, eventually, running, settings
+from tests.webhooks.served import Served
 
 
 @pytest.fixture
@@ -82,14 +84,55 @@ def test_a_client_that_goes_on_sending_what_was_refused_is_cut_off(
     assert receiver.deliver(booking(1)).status_code == 200
 
 
-def test_more_connections_than_there_may_be_are_refused_and_the_others_served(
+def test_a_client_that_sends_requests_and_reads_no_answers_is_cut_off(
     limited: Callable[[ServerLimits], Receiver],
 ) -> None:
-    receiver = limited(ServerLimits(connections=5))
+    receiver = limited(ServerLimits(client_seconds=0.3))
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.settimeout(30)
+        connection.connect(receiver.address)
+        with pytest.raises(ConnectionError):
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n" * 1_000_000)
     assert receiver.deliver(booking(1)).status_code == 200
-    others = [socket.create_connection(receiver.address) for _ in range(4)]
+
+
+@pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
+def test_a_client_that_does_not_read_a_long_answer_is_cut_off(connection: bytes) -> None:
+    served = Served(PlainTextResponse("x" * 16_000_000), limits=ServerLimits(client_seconds=0.1))
+    try:
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: %b\r\n\r\n" % connection)
+            assert client.recv(1)
+            eventually(lambda: served.connections == 0)
+    finally:
+        served.stop()
+
+
+def test_full_of_connections_the_one_that_is_idle_for_longest_makes_room(
+    limited: Callable[[ServerLimits], Receiver],
+) -> None:
+    receiver = limited(ServerLimits(connections=3))
+    with ExitStack() as stack:
+        oldest, *others = (stack.enter_context(socket.create_connection(receiver.address)) for _ in range(3))
+        assert receiver.deliver(booking(1)).status_code == 200
+        assert hung_up(oldest) == b""
+        for other in others:
+            other.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            assert hung_up(other).startswith(b"HTTP/1.1 200")
+
+
+def test_full_of_connections_that_wait_for_us_the_newest_is_refused(
+    prefect: FakePrefect, limited: Callable[[ServerLimits], Receiver]
+) -> None:
+    receiver = limited(ServerLimits(connections=1))
+    prefect.answers.clear()
+    answers: list[int] = []
+    sender = threading.Thread(target=lambda: answers.append(receiver.deliver(booking(1)).status_code))
+    sender.start()
+    prefect.asked.wait(30)
     with socket.create_connection(receiver.address) as one_too_many:
         assert hung_up(one_too_many) == b""
-    assert receiver.deliver(booking(2)).status_code == 200
-    for other in others:
-        other.close()
+    prefect.answers.set()
+    sender.join()
+    assert answers == [200]
