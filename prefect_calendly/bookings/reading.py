@@ -10,10 +10,10 @@ from typing import Final
 from prefect_calendly.bookings.changes import may_hide_changes
 from prefect_calendly.bookings.listing import Listing, Scope, list_bookings, owner_uri
 from prefect_calendly.client import RequestMeter
-from prefect_calendly.client.errors import CalendlyError
+from prefect_calendly.client.errors import CalendlyError, InvalidAnswerError
 from prefect_calendly.client.identifiers import uuid_of
 from prefect_calendly.credentials import CalendlyCredentials
-from prefect_calendly.events.event import CalendlyEvent, Payload, Source
+from prefect_calendly.events.event import CalendlyEvent, Payload, Source, UnstorableEventError
 from prefect_calendly.events.invitees import events_of_invitee
 from prefect_calendly.invitees import Invitee, alist_invitees_of_events
 from prefect_calendly.runs.forms import Parameters
@@ -51,7 +51,7 @@ class Reading:
     read: set[str] = field(default_factory=set)
     """URIs of the scheduled events whose invitees were listed."""
     unread: dict[str, CalendlyError] = field(default_factory=dict)
-    """Why the invitees of other scheduled events could not be listed, by URI."""
+    """Why the invitees of scheduled events could not be listed, or make no events, by URI."""
     inconsistent: set[str] = field(default_factory=set)
     """URIs of those scheduled events whose invitees do not match their own counter."""
 
@@ -102,9 +102,12 @@ async def read_invitees(
                 if not is_consistent(event, its.invitees):
                     reading.inconsistent.add(event.uri)
                 for invitee in its.invitees:
-                    reading.events += events_of_invitee(
-                        invitee, event, payload=payload, organization=organization, source=source
-                    )
+                    try:
+                        reading.events += events_of_invitee(
+                            invitee, event, payload=payload, organization=organization, source=source
+                        )
+                    except UnstorableEventError as error:
+                        reading.unread[event.uri] = InvalidAnswerError(f"An invitee makes no event: {error}")
     return reading
 
 

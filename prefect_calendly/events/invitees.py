@@ -19,9 +19,7 @@ from prefect_calendly.events.event import (
     event_id,
     pick,
     related_resource,
-    related_resources,
     resource_id,
-    storable,
 )
 from prefect_calendly.invitees import Invitee
 from prefect_calendly.scheduled_events import ScheduledEvent
@@ -60,6 +58,9 @@ def events_of_invitee(
 
     Returns:
         The events, at least `calendly.invitee.created`.
+
+    Raises:
+        UnstorableEventError: Prefect could not store one of them.
 
     Example:
         ```python
@@ -119,14 +120,13 @@ class Booking:
         return self._event("invitee_no_show.deleted", otherwise, which)
 
     def _event(self, name: str, occurred: datetime, *parts: str, move: bool = False) -> CalendlyEvent:
-        related = [related_resource(self.event.uri, "scheduled-event"), *self._related()]
         return CalendlyEvent(
             event_id(name, self.invitee.uri, *parts),
             f"{PREFIX}{name}",
             occurred,
             self._resource(self.invitee.uri, move=move),
-            related_resources(related),
-            storable(self._payload()),
+            (related_resource(self.event.uri, "scheduled-event"), *self._related()),
+            self._payload(),
         )
 
     def _reschedule(self, old: str, new: str, occurred: datetime) -> CalendlyEvent:
@@ -150,8 +150,8 @@ class Booking:
             f"{PREFIX}invitee.rescheduled",
             occurred,
             self._resource(new, move=True),
-            related_resources([*related, *self._related()]),
-            storable(payload),
+            (*related, *self._related()),
+            payload,
         )
 
     def _canceled_at(self, otherwise: datetime) -> datetime:
@@ -166,7 +166,7 @@ class Booking:
             "prefect.resource.id": resource_id(uri),
             URI_LABEL: uri,
             MOVE_LABEL: "true" if move else "false",
-            DOMAIN_LABEL: storable(domain),
+            DOMAIN_LABEL: domain,
             SOURCE_LABEL: self.source,
         }
 

@@ -17,7 +17,7 @@ PING: Final = "prefect_calendly.ping"
 
 
 class DeliveryError(ValueError):
-    """A body that is no delivery of Calendly; the text names the members that are wrong, and shows no value."""
+    """A body that is no delivery of Calendly, or makes no event; the text names what is wrong, and shows no value."""
 
 
 class RoutingFormAnswer(Resource):

@@ -9,23 +9,24 @@ from typing import Any, Final
 
 from prefect_calendly.client.identifiers import CALENDLY_ORIGIN
 from prefect_calendly.events.event import (
+    OWN_NAMES,
     PREFIX,
     SOURCE_LABEL,
     URI_LABEL,
     CalendlyEvent,
     Payload,
     Source,
+    UnstorableEventError,
     event_id,
     pick,
     related_resource,
-    related_resources,
     resource_id,
-    storable,
 )
 from prefect_calendly.events.invitees import Booking
 from prefect_calendly.webhooks.deliveries import (
     ContactDelivery,
     Delivery,
+    DeliveryError,
     EventTypeDelivery,
     InviteeDelivery,
     MeetingRecapDelivery,
@@ -60,12 +61,24 @@ def events_of_delivery(
     Returns:
         The events.
 
+    Raises:
+        DeliveryError: Prefect could not store the events, or only this package makes events of that name.
+
     Example:
         ```python
         for event in events_of_delivery(parse_delivery(body)):
             print(event.event, event.resource["prefect.resource.id"])
         ```
     """
+    if delivery.event.startswith(OWN_NAMES):
+        raise DeliveryError("the delivery has a name that only this package gives")
+    try:
+        return _events(delivery, payload, organization, source)
+    except UnstorableEventError as error:
+        raise DeliveryError(f"the delivery makes no event that Prefect can store: {error}") from None
+
+
+def _events(delivery: Delivery, payload: Payload, organization: str | None, source: Source) -> list[CalendlyEvent]:
     if not isinstance(delivery, InviteeDelivery):
         return [_event(delivery, payload, organization, source)]
     invitee = delivery.payload
@@ -124,7 +137,7 @@ def _event(delivery: Delivery, payload: Payload, organization: str | None, sourc
         ident,
         f"{PREFIX}{delivery.event}",
         delivery.created_at,
-        storable({**resource, SOURCE_LABEL: source}),
-        related_resources(related),
-        storable(whole if payload == "full" else standard),
+        {**resource, SOURCE_LABEL: source},
+        tuple(related),
+        whole if payload == "full" else standard,
     )

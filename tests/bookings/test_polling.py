@@ -236,6 +236,19 @@ async def test_a_prefect_that_does_not_store_keeps_the_cursor_back_and_a_message
     assert len(inline.events.about(uri)) == 1
 
 
+async def test_an_invitee_whose_event_prefect_could_not_store_is_named_and_the_others_are_emitted(
+    sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline
+) -> None:
+    await poll_bookings(credentials, WHOLE)
+    odd = sandbox.add_event(invitees=[{"email": f"jane@{'x' * 1_000}.example"}])
+    good = sandbox.add_event()
+    with pytest.raises(BookingsUnreadableError):
+        await poll_bookings(credentials, WHOLE)
+    assert (inline.events.about(odd), len(inline.events.about(good))) == ([], 1)
+    assert "An invitee makes no event: a label has" in inline.artifact(SUMMARY_KEY)
+    assert "xxx" not in inline.artifact(SUMMARY_KEY)
+
+
 async def test_what_was_booked_and_has_begun_since_the_last_run_is_emitted(
     sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline
 ) -> None:

@@ -13,7 +13,7 @@ from prefect.events import Event
 from prefect_calendly.events.event import CalendlyEvent
 from prefect_calendly.events.invitees import events_of_invitee
 from prefect_calendly.webhook_subscriptions import WebhookEvent
-from prefect_calendly.webhooks.deliveries import parse_delivery
+from prefect_calendly.webhooks.deliveries import DeliveryError, parse_delivery
 from prefect_calendly.webhooks.delivery_events import events_of_delivery
 from tests.webhooks.examples import (
     API,
@@ -228,6 +228,18 @@ def test_a_character_that_postgresql_cannot_store_is_left_out() -> None:
         (made,) = made_of("invitee.created", person, payload=payload)
         assert "\\u0000" not in json.dumps(made.as_json())
         assert made.payload["name"] == "Jane"
+
+
+@pytest.mark.parametrize("name", ["screening.canceled", "receiver.summary", "invitee.rescheduled"])
+def test_names_that_only_this_package_gives_are_refused(name: str) -> None:
+    with pytest.raises(DeliveryError, match="only this package"):
+        made_of(name, {"uri": f"{API}/comets/C"})
+
+
+def test_a_delivery_whose_event_prefect_could_not_store_is_unreadable_and_shows_no_value() -> None:
+    with pytest.raises(DeliveryError, match="can store: its time") as refused:
+        made_of("invitee.created", invitee(created_at="0001-01-01T00:00:00+14:00"))
+    assert "0001" not in str(refused.value)
 
 
 def test_many_hosts_do_not_make_an_event_that_prefect_refuses() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from prefect_calendly.webhooks import receiver as module
 from prefect_calendly.webhooks.signature import HEADER
-from tests.webhooks.examples import delivered, new_booking
+from tests.webhooks.examples import API, delivered, invitee, new_booking
 from tests.webhooks.fake_prefect import FakePrefect
 from tests.webhooks.running import KEY, PATH, Receiver, eventually, local_client, running, settings
 
@@ -25,6 +25,11 @@ MIB = 1024 * 1024
 def chunks(total: int, size: int = 65_536) -> Iterator[bytes]:
     for _ in range(0, total, size):
         yield b" " * size
+
+
+def unstorable(event: str, payload: dict[str, Any] | None = None, **members: Any) -> bytes:
+    """The body of a delivery that must make no event."""
+    return json.dumps(delivered(event, payload or {"uri": f"{API}/comets/C"}, **members)).encode()
 
 
 BODY = new_booking()
@@ -55,6 +60,15 @@ BODY = new_booking()
         ({"body": b"\xff\xfe"}, 400, "malformed"),
         ({"body": b'{"event": "invitee.created"}'}, 400, "malformed"),
         ({"body": json.dumps(delivered("invitee.created", {"uri": "x"})).encode()}, 400, "malformed"),
+        ({"body": unstorable("comet\x00.seen")}, 400, "malformed"),
+        ({"body": unstorable("screening.canceled")}, 400, "malformed"),
+        ({"body": unstorable("screening.refused")}, 400, "malformed"),
+        ({"body": unstorable("receiver.summary")}, 400, "malformed"),
+        ({"body": unstorable("delivery.unreadable")}, 400, "malformed"),
+        ({"body": unstorable("invitee.rescheduled")}, 400, "malformed"),
+        ({"body": unstorable("comet.seen", created_at="0001-01-01T00:00:00+14:00")}, 400, "malformed"),
+        ({"body": unstorable("comet.seen", {"uri": f"{API}/comets/{'x' * 1_000}"})}, 400, "malformed"),
+        ({"body": unstorable("invitee.created", invitee(name="x" * 1_000_000))}, 400, "malformed"),
         ({"body": b"[" * 500_000}, 400, "malformed"),
         ({"body": b'{"a":' * 200_000}, 400, "malformed"),
         ({"body": b"[" * 500_000, "key": "another-key"}, 401, "signature_wrong"),
