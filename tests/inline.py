@@ -111,5 +111,5 @@ def inlined(monkeypatch: pytest.MonkeyPatch) -> Inline:
     monkeypatch.setattr(emit, "emit_missing", partial(emit_missing, pauses=(0,)))
     for name, module in list(sys.modules.items()):
         if name.startswith(("prefect_calendly.", "flows.")) and getattr(module, "get_client", None) is get_client:
-            monkeypatch.setattr(module, "get_client", lambda: kept.events)
+            monkeypatch.setattr(module, "get_client", lambda **_: kept.events)
     return kept

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.events import Event
+from pydantic_core import from_json
 
 
 class PrefectEvents:
@@ -27,9 +28,12 @@ class PrefectEvents:
     async def __aexit__(self, *error: object) -> None:
         pass
 
-    async def request(self, method: str, path: str, *, json: Any = None, params: Any = None) -> Any:
+    async def request(
+        self, method: str, path: str, *, json: Any = None, params: Any = None, content: bytes = b"", headers: Any = None
+    ) -> Any:
         if (method, path) == ("POST", "/events"):
-            return self._store(json)
+            self._store(from_json(content))
+            return SimpleNamespace(status_code=204)
         if (method, path) == ("POST", "/events/filter"):
             return self._page(json["filter"], json["limit"], 0)
         if (method, path) == ("GET", "/events/filter/next"):
@@ -77,7 +81,8 @@ def _fits(event: dict[str, Any], wanted: dict[str, Any]) -> bool:
         return False
     if "event" in wanted and event["event"] not in wanted["event"]["name"]:
         return False
-    if "related" in wanted and not set(wanted["related"]["id"]) & set(_related_ids(event)):
+    roles = [[each["prefect.resource.id"], each["prefect.resource.role"]] for each in event["related"]]
+    if "related" in wanted and not any(each in roles for each in wanted["related"]["resources_in_roles"]):
         return False
     labels = wanted.get("resource", {}).get("labels", {})
     return all(event["resource"].get(label) == value for label, value in labels.items())

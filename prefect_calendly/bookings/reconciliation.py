@@ -11,14 +11,13 @@ from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from pydantic import Field
 
 from prefect_calendly.bookings.listing import SCOPE_HELP, Scope
 from prefect_calendly.bookings.reading import PAYLOAD_HELP, Reading, in_window
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.events.event import PREFIX, SOURCE_LABEL, URI_LABEL, CalendlyEvent, Payload
-from prefect_calendly.events.prefect_api import known_events, stored_events
+from prefect_calendly.events.prefect_api import events_client, known_events, stored_events
 from prefect_calendly.runs.forms import Notifier, Parameters, optional_form_field
 from prefect_calendly.users import User
 
@@ -221,7 +220,7 @@ async def compare_with_prefect(
 @task(name="Read the events that Prefect has", cache_policy=NO_CACHE, persist_result=False)
 async def read_prefect_events(ids: Collection[UUID], since: datetime, until: datetime) -> PrefectEvents:
     """Return the events of some ids, and those of a window, whose end is exclusive."""
-    async with get_client() as client:
+    async with events_client() as client:
         known = await known_events(client, ids)
         names = (*_COMPARED, _NO_SHOW_DELETED, _RECEIVER_SUMMARY)
         stored = [event async for event in stored_events(client, names, since, until)]

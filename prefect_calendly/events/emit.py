@@ -8,10 +8,9 @@ from typing import Final
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 
 from prefect_calendly.events.event import CalendlyEvent
-from prefect_calendly.events.prefect_api import emit_missing
+from prefect_calendly.events.prefect_api import emit_missing, events_client
 
 _EVENTS_PER_BATCH: Final = 500
 
@@ -51,7 +50,7 @@ async def emit_events(events: Iterable[CalendlyEvent]) -> list[CalendlyEvent]:
 @task(name="Emit events", cache_policy=NO_CACHE, persist_result=False)
 async def _emit(events: deque[CalendlyEvent]) -> list[CalendlyEvent]:
     waiting, missing = list(events), list[CalendlyEvent]()
-    async with get_client() as client:
+    async with events_client() as client:
         for first in range(0, len(waiting), _EVENTS_PER_BATCH):
             missing += await emit_missing(client, waiting[first : first + _EVENTS_PER_BATCH])
     return missing

@@ -1,9 +1,14 @@
-"""Events in Prefect's API: read them, post them, and make sure that they are stored."""
+"""Events in Prefect's API: read them, post them, and make sure that they are stored.
+
+Whatever is at Prefect's address may answer: what does not answer as Prefect does is an `httpx.HTTPError`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import json
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,8 +16,9 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import PrefectClient
+from prefect.client.orchestration import PrefectClient, get_client
 
+from prefect_calendly.client.transport import MOST_BYTES
 from prefect_calendly.events.event import SOURCE_LABEL, CalendlyEvent, resource_id
 
 T = TypeVar("T")
@@ -25,6 +31,80 @@ _PAUSES_SECONDS: Final = (0.5, 1, 2, 3, 5)
 
 class EventsNotStoredError(Exception):
     """Prefect accepted events and does not show them: it was restarted, or its database has a problem."""
+
+
+def events_client(**settings: Any) -> PrefectClient:
+    """Return a client of the Prefect API that reads no more of an answer than any has.
+
+    Args:
+        settings: Further settings of its httpx client.
+    """
+    # Not packed: some bytes would unpack to more than there is memory.
+    headers = {"Accept-Encoding": "identity"}
+    return get_client(httpx_settings={"headers": headers, "event_hooks": {"response": [_bound]}, **settings})
+
+
+async def _bound(answer: httpx.Response) -> None:
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise httpx.DecodingError("Prefect's answer is packed, and was not to be", request=answer.request)
+    assert isinstance(answer.stream, httpx.AsyncByteStream)  # noqa: S101  (for mypy: of an asynchronous client)
+    answer.stream = _Bounded(answer.stream, answer.request)
+
+
+class _Bounded(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, request: httpx.Request) -> None:
+        self._stream = stream
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            if size > MOST_BYTES:
+                raise httpx.DecodingError(
+                    f"Prefect's answer has more than {MOST_BYTES // 1024**2} MiB", request=self._request
+                )
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@contextlib.contextmanager
+def _answers_as_prefect() -> Iterator[None]:
+    """Reads an answer inside: one of another shape is an error of HTTP, as if there was none."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise httpx.DecodingError("what is at PREFECT_API_URL does not answer as Prefect does") from None
+
+
+async def check_ready(client: PrefectClient) -> None:
+    """Make sure that Prefect answers, and its database too.
+
+    Raises:
+        httpx.HTTPError: It does not.
+    """
+    with _answers_as_prefect():
+        if (await client.request("GET", "/ready")).json()["message"] != "OK":
+            raise ValueError
+
+
+async def post_bodies(client: PrefectClient, bodies: Iterable[str]) -> None:
+    """Post some hundred events to Prefect, as JSON; none, to see whether it would take some.
+
+    Raises:
+        httpx.HTTPError: Prefect was not reached, or refused them.
+    """
+    with _answers_as_prefect():
+        answer = await client.request(
+            "POST",
+            "/events",
+            content=f"[{','.join(bodies)}]".encode(),
+            headers={"content-type": "application/json"},
+        )
+        if answer.status_code != 204:  # a login page, perhaps
+            raise ValueError
 
 
 async def post_events(client: PrefectClient, events: Sequence[CalendlyEvent]) -> None:
@@ -40,7 +120,7 @@ async def post_events(client: PrefectClient, events: Sequence[CalendlyEvent]) ->
         httpx.HTTPError: Prefect was not reached, or refused them.
     """
     for batch in _batched(events, _EVENTS_PER_POST):
-        await client.request("POST", "/events", json=[event.as_json() for event in batch])
+        await post_bodies(client, [json.dumps(event.as_json()) for event in batch])
 
 
 async def known_events(client: PrefectClient, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
@@ -62,8 +142,9 @@ async def known_events(client: PrefectClient, ids: Iterable[UUID]) -> dict[UUID,
     since = datetime(2000, 1, 1, tzinfo=UTC).isoformat()
     for batch in _batched(dict.fromkeys(ids), _EVENTS_PER_PAGE):
         wanted = {"id": {"id": [str(each) for each in batch]}, "occurred": {"since": since, "until": until}}
-        answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _EVENTS_PER_PAGE})
-        found.update((UUID(each["id"]), each) for each in answer.json()["events"])
+        with _answers_as_prefect():
+            answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _EVENTS_PER_PAGE})
+            found.update((UUID(each["id"]), each) for each in answer.json()["events"])
     return found
 
 
@@ -86,20 +167,26 @@ async def stored_events(
     """
     occurred = {"since": since.isoformat(), "until": until.isoformat()}
     wanted = {"event": {"name": list(names)}, "occurred": occurred, "order": "ASC"}
-    answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": _EVENTS_PER_PAGE})
+    token = None
     while True:
-        page = answer.json()
-        for event in page["events"]:
+        with _answers_as_prefect():
+            if token is None:
+                body = {"filter": wanted, "limit": _EVENTS_PER_PAGE}
+                answer = await client.request("POST", "/events/filter", json=body)
+            else:
+                answer = await client.request("GET", "/events/filter/next", params={"page-token": token})
+            page = answer.json()
+            found, following = page["events"], page["next_page"]
+            # Only the token: the link has the host name that the server believes to have.
+            token = httpx.URL(following).params["page-token"] if following else None
+        for event in found:
             yield event
-        if not page["next_page"]:
+        if token is None or not found:  # only the last page is not full
             return
-        # Only the token: the link has the host name that the server believes to have.
-        token = httpx.URL(page["next_page"]).params["page-token"]
-        answer = await client.request("GET", "/events/filter/next", params={"page-token": token})
 
 
 async def count_events(
-    client: PrefectClient, name: str, since: datetime, until: datetime, *, related_to: str | None = None
+    client: PrefectClient, name: str, since: datetime, until: datetime, *, related_to: tuple[str, str] | None = None
 ) -> int:
     """Return how many events of a name occurred in a window, by one request.
 
@@ -108,7 +195,7 @@ async def count_events(
         name: Name of the events.
         since: Start of the window (aware), inclusive.
         until: End of the window (aware), inclusive.
-        related_to: URI of a Calendly resource, such as an organization: only events that it is related to.
+        related_to: URI of a Calendly resource, and its role: only events that it is related to in this role.
 
     Raises:
         httpx.HTTPError: Prefect was not reached, or gave no answer.
@@ -116,9 +203,11 @@ async def count_events(
     occurred = {"since": since.isoformat(), "until": until.isoformat()}
     wanted: dict[str, Any] = {"event": {"name": [name]}, "occurred": occurred}
     if related_to is not None:
-        wanted["related"] = {"id": [resource_id(related_to)]}
-    answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1})
-    return int(answer.json()["total"])
+        uri, role = related_to
+        wanted["related"] = {"resources_in_roles": [[resource_id(uri), role]]}
+    with _answers_as_prefect():
+        answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1})
+        return int(answer.json()["total"])
 
 
 async def last_delivery(client: PrefectClient) -> datetime | None:
@@ -132,9 +221,10 @@ async def last_delivery(client: PrefectClient) -> datetime | None:
     """
     until = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
     wanted = {"resource": {"labels": {SOURCE_LABEL: "webhook"}}, "occurred": {"until": until}, "order": "DESC"}
-    answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1})
-    found = answer.json()["events"]
-    return datetime.fromisoformat(found[0]["received"]) if found else None
+    with _answers_as_prefect():
+        answer = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1})
+        found = answer.json()["events"]
+        return datetime.fromisoformat(found[0]["received"]) if found else None
 
 
 async def emit_missing(

@@ -1,6 +1,7 @@
 """How many bookings of an account were canceled within the last hour, by all runs together.
 
-Each cancellation is an event in Prefect, which all workers can count.
+Each cancellation is an event in Prefect, which all workers can count. Only these events name an account: what others
+have put into Prefect does not count.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from typing import Final
 
 import httpx
 from prefect import runtime
-from prefect.client.orchestration import get_client
 
 from prefect_calendly.events.event import (
     PREFIX,
@@ -20,12 +20,13 @@ from prefect_calendly.events.event import (
     related_resource,
     resource_id,
 )
-from prefect_calendly.events.prefect_api import count_events, post_events
+from prefect_calendly.events.prefect_api import count_events, events_client, post_events
 from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.screening.decision import Decision
 
 _CANCELED: Final = "screening.canceled"
 _REFUSED: Final = "screening.refused"
+_ACCOUNT: Final = "account"
 _PERIOD: Final = timedelta(hours=1)
 
 
@@ -65,9 +66,11 @@ async def record_refusal(decision: Decision, account: str) -> bool:
 
 async def _count(name: str, account: str) -> int:
     now = datetime.now(UTC)
-    async with get_client() as client:
+    async with events_client() as client:
         # Another worker's clock may be ahead.
-        return await count_events(client, f"{PREFIX}{name}", now - _PERIOD, now + _PERIOD, related_to=account)
+        return await count_events(
+            client, f"{PREFIX}{name}", now - _PERIOD, now + _PERIOD, related_to=(account, _ACCOUNT)
+        )
 
 
 async def _emit(name: str, decision: Decision, account: str) -> None:
@@ -77,13 +80,13 @@ async def _emit(name: str, decision: Decision, account: str) -> None:
         datetime.now(UTC),
         {"prefect.resource.id": resource_id(decision.event), URI_LABEL: decision.event},
         (
-            related_resource(account, "account"),
+            related_resource(account, _ACCOUNT),
             {"prefect.resource.id": f"prefect.flow-run.{runtime.flow_run.id}", "prefect.resource.role": "flow-run"},
         ),
         {"domains": sorted({match.domain for match in decision.matches})},
     )
     try:
-        async with get_client() as client:
+        async with events_client() as client:
             await post_events(client, [event])
     except httpx.HTTPError as error:  # what is done is done
         run_logger().warning("The event %s could not be emitted: %s", event.event, type(error).__name__)

@@ -9,11 +9,10 @@ from typing import Final
 
 import httpx
 from prefect.artifacts import acreate_markdown_artifact
-from prefect.client.orchestration import get_client
 
 from prefect_calendly.client import count_requests
 from prefect_calendly.client.errors import CalendlyError
-from prefect_calendly.events.prefect_api import last_delivery
+from prefect_calendly.events.prefect_api import events_client, last_delivery
 from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.notifications import notify
 from prefect_calendly.subscription.page import headline, page
@@ -57,7 +56,7 @@ async def _publish(run: SubscriptionRun, report: SubscriptionReport) -> None:
     run_logger().log(ERROR if report.outcome == "failed" else INFO, "%s", line)
     delivered_at = None
     with contextlib.suppress(httpx.HTTPError):
-        async with get_client() as client:
+        async with events_client() as client:
             delivered_at = await last_delivery(client)
     text = page(run, report, delivered_at)
     await acreate_markdown_artifact(text, key=ARTIFACT_KEY, description=f"Webhook subscription of {spec.host}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 
@@ -15,14 +19,18 @@ from prefect_calendly.events.emit import emit_events
 from prefect_calendly.events.event import CalendlyEvent, event_id, related_resource
 from prefect_calendly.events.prefect_api import (
     EventsNotStoredError,
+    check_ready,
     count_events,
     emit_missing,
+    events_client,
     known_events,
+    post_bodies,
     post_events,
     stored_events,
 )
 from tests.inline import Inline
 from tests.prefect_events import PrefectEvents
+from tests.settings import changed_settings
 
 
 def events(number: int, occurred: datetime | None = None) -> list[CalendlyEvent]:
@@ -76,8 +84,8 @@ async def test_events_are_counted_by_the_resource_that_they_are_related_to(prefe
     ]
     await emit_missing(prefect, new)
     window = (datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1))
-    counts = [await count_events(prefect, new[0].event, *window, related_to=uri) for uri in (one, other, None)]
-    assert counts == [2, 1, 3]
+    asked = ((one, "account"), (other, "account"), (one, "organization"), None)
+    assert [await count_events(prefect, new[0].event, *window, related_to=each) for each in asked] == [2, 1, 0, 3]
 
 
 async def test_an_event_of_a_clock_that_is_ahead_is_found(prefect: PrefectClient) -> None:
@@ -111,6 +119,78 @@ class Forgetful(PrefectEvents):
             self.left -= 1
             self.forgets = self.left >= 0
         return await super().request(method, path, **body)
+
+
+class Answers(httpx.MockTransport):
+    """Something at Prefect's address that answers everything alike, in parts of 1 MiB that it counts."""
+
+    def __init__(self, parts: int = 1, part: bytes = b" " * 1024**2, coding: str = "identity") -> None:
+        super().__init__(self._answer)
+        self.read = 0
+        self._parts, self._part, self._coding = parts, part, coding
+
+    def _answer(self, _request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": self._coding}, content=self._content())
+
+    async def _content(self) -> AsyncIterator[bytes]:
+        for _ in range(self._parts):
+            self.read += 1
+            yield self._part
+
+
+async def ask(transport: Answers) -> None:
+    """Ask for events, which fails as if there was no answer."""
+    with changed_settings("api.url", "http://prefect.test/api"), changed_settings("client.csrf_support_enabled", False):
+        async with events_client(transport=transport) as client:
+            with pytest.raises(httpx.DecodingError):
+                await known_events(client, [uuid4()])
+
+
+async def test_no_more_of_an_answer_is_read_than_any_has() -> None:
+    endless = Answers(parts=400)
+    await ask(endless)
+    assert endless.read == 33
+
+
+async def test_an_answer_that_is_packed_is_not_unpacked() -> None:
+    packed = Answers(part=gzip.compress(b" " * 1024**2), coding="gzip, gzip")
+    await ask(packed)
+    assert packed.read == 0
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"events": 1}', b'{"events": [{"id": "x"}]}', b"\xff"])
+async def test_what_is_no_answer_of_prefects_is_as_none(body: bytes) -> None:
+    await ask(Answers(part=body))
+
+
+async def test_pages_that_are_empty_and_never_end_are_not_followed() -> None:
+    class Endless(PrefectEvents):
+        pages = 0
+
+        async def request(self, *_: Any, **__: Any) -> Any:
+            self.pages += 1
+            page = {"events": [], "total": 1, "next_page": f"http://x/?page-token={self.pages}"}
+            return SimpleNamespace(json=lambda: page)
+
+    server: Any = Endless()
+    now = datetime.now(UTC)
+    assert [each async for each in stored_events(server, ["calendly.test"], now, now)] == []
+    assert server.pages == 1
+
+
+async def test_a_page_that_is_no_prefect_has_taken_nothing() -> None:
+    class Page(PrefectEvents):
+        async def request(self, *_: Any, **__: Any) -> Any:
+            return SimpleNamespace(status_code=200)
+
+    server: Any = Page()
+    with pytest.raises(httpx.DecodingError, match="PREFECT_API_URL does not answer as Prefect does"):
+        await post_events(server, events(1))
+
+
+async def test_an_empty_post_asks_whether_prefect_would_take_events(prefect: PrefectClient) -> None:
+    await check_ready(prefect)
+    await post_bodies(prefect, [])
 
 
 async def test_what_prefect_forgets_over_a_restart_is_posted_again() -> None:

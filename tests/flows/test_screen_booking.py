@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.exceptions import ParameterTypeError
@@ -11,13 +11,15 @@ from prefect.exceptions import ParameterTypeError
 import flows.screen_booking as module
 from flows.screen_booking import screen_booking
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.events.emit import emit_events
+from prefect_calendly.events.event import CalendlyEvent, related_resource
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening.page import SCREEN_DECISIONS_KEY, SCREEN_SUMMARY_KEY
 from prefect_calendly.screening.policy import CancelPolicy
 from prefect_calendly.screening.report import CancellationsFailedError, ScreenReport, TooManyCancellationsError
 from tests.inline import Inline
 from tests.notifiers import RECORDER
-from tests.world import uuid_of
+from tests.world import ORGANIZATION, uuid_of
 
 pytestmark = pytest.mark.usefixtures("inline")
 
@@ -173,6 +175,19 @@ async def test_the_cap_counts_what_was_canceled_for_the_same_account_only(
         "calendly.organization.BBBBBBBBBBBBBBBB",
         "calendly.user.AAAAAAAAAAAAAAAA",
     }
+
+
+async def test_the_cap_does_not_count_what_others_have_put_into_prefect(
+    sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline
+) -> None:
+    organization = related_resource(ORGANIZATION, "organization")
+    labels = {"prefect.resource.id": "calendly.scheduled-event.X", "calendly.source": "webhook"}
+    forged = [
+        CalendlyEvent(uuid4(), "calendly.screening.canceled", datetime.now(UTC), labels, (organization,))
+        for _ in range(25)
+    ]
+    await emit_events(forged)
+    assert (await screened(credentials, booked(sandbox), max_cancellations=1)).action == "canceled"
 
 
 async def test_a_run_that_was_killed_before_the_cancellation_is_done_by_the_next(
