@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
-from prefect_calendly.events.prefect_api import known_events
+from prefect_calendly.events.prefect_api import check_ready, events_client, known_events, post_bodies
 from prefect_calendly.webhooks.errors import PrefectUnavailableError
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class PrefectConnection:
     def __init__(self, within_seconds: float) -> None:
         self._within = within_seconds
         self._answers = True
+        self._takes_posts = False
 
     async def __aenter__(self) -> PrefectConnection:
         """Make the client; Prefect need not be there yet.
@@ -57,7 +58,7 @@ class PrefectConnection:
             )
         self._context = _context_without_retries()
         timeout = httpx.Timeout(self._within, connect=min(self._within, 3.0))
-        self._client: PrefectClient = await get_client(httpx_settings={"timeout": timeout}).__aenter__()
+        self._client: PrefectClient = await events_client(timeout=timeout).__aenter__()
         return self
 
     async def __aexit__(
@@ -83,20 +84,18 @@ class PrefectConnection:
         return refused
 
     async def _post(self, events: Sequence[tuple[UUID, str]]) -> set[UUID]:
-        content = f"[{','.join(body for _, body in events)}]".encode()
-        headers = {"content-type": "application/json"}
         try:
-            answer = await self._patiently(
-                lambda: self._client.request("POST", "/events", content=content, headers=headers)
-            )
+            await self._patiently(lambda: post_bodies(self._client, [body for _, body in events]))
         except httpx.HTTPStatusError:
             if len(events) == 1:
                 return {events[0][0]}
             # One event that Prefect refuses must not hold up the others.
             middle = len(events) // 2
             return await self._post(events[:middle]) | await self._post(events[middle:])
-        if answer.status_code != 204:  # a login page, perhaps
-            raise PrefectUnavailableError("what is at PREFECT_API_URL does not answer as Prefect does")
+        except PrefectUnavailableError:
+            self._takes_posts = False
+            raise
+        self._takes_posts = True
         return set()
 
     async def known(self, ids: Collection[UUID]) -> set[UUID]:
@@ -107,13 +106,16 @@ class PrefectConnection:
         """
         try:
             return set(await self._patiently(lambda: known_events(self._client, ids)))
-        except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
+        except httpx.HTTPStatusError:
             raise PrefectUnavailableError("Prefect does not say which events it has") from None
 
     async def is_ready(self) -> bool:
-        """Say whether Prefect answers, and its database too."""
+        """Say whether Prefect answers and takes events; unless the last post went well, by posting none."""
         try:
-            await self._once(lambda: self._client.request("GET", "/ready"), _SHORT_SECONDS)
+            await self._once(lambda: check_ready(self._client), _SHORT_SECONDS)
+            if not self._takes_posts:
+                await self._once(lambda: post_bodies(self._client, []), _SHORT_SECONDS)
+                self._takes_posts = True
         except (httpx.HTTPError, TimeoutError, OSError):
             return False
         return True
@@ -145,6 +147,8 @@ class PrefectConnection:
             except httpx.HTTPStatusError as error:
                 if error.response.status_code in _REFUSED:
                     raise
+            except httpx.DecodingError as error:  # it answers, and not as Prefect does
+                raise PrefectUnavailableError(str(error)) from None
             except (httpx.HTTPError, TimeoutError, OSError):
                 pass
             else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import sqlite3
 import time
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from prefect.settings import get_current_settings
@@ -110,6 +111,8 @@ class EventStore:
     def __init__(self, url: str, *, lock_seconds: float = 5.0) -> None:
         self._url = store_url(url)
         self._lock_seconds = lock_seconds
+        self._file: tuple[int, int] | None = None
+        self._takes_writes = False
         self._insert: Any
         if self._url.get_backend_name() == "sqlite":
             arguments = {"timeout": lock_seconds}
@@ -142,6 +145,7 @@ class EventStore:
         try:
             if self._url.get_backend_name() == "sqlite":
                 await asyncio.to_thread(_make_file, Path(str(self._url.database)), self._lock_seconds)
+                self._file = _identity(str(self._url.database))
             async with asyncio.timeout(_TIMEOUT_SECONDS), self._engine.begin() as connection:
                 # When two make the same table at the same time, one of them fails.
                 if connection.dialect.name == "sqlite":
@@ -175,7 +179,7 @@ class EventStore:
         now = time.time()
         # Always in the same order: two receivers must not wait for each other.
         rows = [{"id": ident, "received_at": now, "body": bodies[ident]} for ident in sorted(bodies)]
-        async with self._begin() as connection:
+        async with self._write() as connection:
             new = set((await connection.execute(self._insert, rows)).scalars())
             old = [ident for ident in bodies if ident not in new]
             if not old:
@@ -193,7 +197,7 @@ class EventStore:
 
     async def _change(self, ids: Collection[UUID], **values: Any) -> None:
         if ids:
-            async with self._begin() as connection:
+            async with self._write() as connection:
                 await connection.execute(sa.update(_EVENTS).where(_ID.in_(sorted(ids))).values(values))
 
     async def unconfirmed(self, quiet_seconds: float) -> list[Unconfirmed]:
@@ -234,27 +238,55 @@ class EventStore:
             Those of them that were never seen in Prefect.
         """
         old = _EVENTS.c.received_at < time.time() - days * 86_400
-        async with self._begin() as connection:
+        async with self._write() as connection:
             lost = list((await connection.execute(sa.select(_ID).where(old, _BODY.is_not(None)))).scalars())
             await connection.execute(sa.delete(_EVENTS).where(old))
         return lost
 
     async def is_ready(self) -> bool:
-        """Say whether it answers."""
+        """Say whether it answers and can be written; unless the last write went well, by writing something."""
         try:
-            async with self._begin() as connection:
-                await connection.execute(sa.select(_ID).limit(1))
+            if self._takes_writes:
+                async with self._begin() as connection:
+                    await connection.execute(sa.select(_ID).limit(1))
+            else:
+                async with self._write() as connection:
+                    ident = uuid4()
+                    await connection.execute(self._insert, [{"id": ident, "received_at": time.time(), "body": None}])
+                    await connection.execute(sa.delete(_EVENTS).where(_EVENTS.c.id == ident))
         except StoreUnavailableError:
             return False
         return True
 
     @contextlib.asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._begin() as connection:
+                yield connection
+        except StoreUnavailableError:
+            self._takes_writes = False
+            raise
+        self._takes_writes = True
+
+    @contextlib.asynccontextmanager
     async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        # An open file that was deleted can be written all the same, and is lost at the end.
+        if self._file is not None and _identity(str(self._url.database)) != self._file:
+            raise StoreUnavailableError("the store's file was deleted or replaced: restart the receiver")
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS), self._engine.begin() as connection:
                 yield connection
         except Exception as error:  # the drivers raise their own, too
             raise StoreUnavailableError(f"the store does not answer ({type(error).__name__})") from None
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What distinguishes a file from another one of the same name; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_file(path: Path, lock_seconds: float) -> None:

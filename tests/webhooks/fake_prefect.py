@@ -11,8 +11,9 @@ from uuid import UUID
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tests.webhooks.served import Served
 
@@ -33,9 +34,13 @@ class FakePrefect:
         self.forgets = False
         """It accepts events, and does not store them."""
         self.secrets: dict[str, Any] = {}
+        self.drops: Callable[[dict[str, Any]], bool] = lambda event: False
+        """It accepts such an event, and stores none that was posted with it."""
         self.refuses: Callable[[dict[str, Any]], bool] = lambda event: False
         self.status = 0
         """Answer everything with this."""
+        self.page = ""
+        """Answer everything with this page: there is something else at its address."""
         self.answers = threading.Event()
         """While it is not set, posts get no answer."""
         self.answers.set()
@@ -60,7 +65,12 @@ class FakePrefect:
             Route("/api/events/filter", self._filter, methods=["POST"]),
             Route("/api/block_types/slug/secret/block_documents/name/{name}", self._secret),
         ]
-        self._served = Served(Starlette(routes=routes), port=self._port)
+        app = Starlette(routes=routes)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await (HTMLResponse(self.page) if self.page else app)(scope, receive, send)
+
+        self._served = Served(answer, port=self._port)
         self._port = self._served.port
 
     def stop(self) -> None:
@@ -87,10 +97,11 @@ class FakePrefect:
         events = await request.json()
         if any(self.refuses(event) for event in events):
             return JSONResponse({"detail": "secret-password"}, 422)
+        dropped = any(self.drops(event) for event in events)
         for event in events:
             if event["event"] != SUMMARY:
                 self.accepted[UUID(event["id"])] += 1
-            if not self.forgets:
+            if not self.forgets and not dropped:
                 self.stored.setdefault(UUID(event["id"]), event)
         return Response(status_code=204)
 

@@ -24,11 +24,42 @@ def test_it_is_healthy_and_ready_when_all_parts_are_there(shared: Receiver) -> N
 
 def test_it_says_which_part_is_missing(receiver: Receiver, prefect: FakePrefect) -> None:
     prefect.stop()
-    answer = eventually(lambda: (found := receiver.get("/readyz")).status_code == 503 and found)
-    assert answer.json() == {"status": "not ready", "signing_key": "ok", "store": "ok", "prefect": "unavailable"}
+    eventually(lambda: receiver.get("/readyz").status_code == 503)
+    parts = {"signing_key": "ok", "store": "ok", "prefect": "unavailable"}
+    assert receiver.get("/readyz").json() == {"status": "not ready", **parts}
     assert receiver.get("/healthz").status_code == 200
     prefect.start()
     eventually(lambda: receiver.get("/readyz").status_code == 200)
+
+
+def test_a_page_at_prefects_address_that_is_no_prefect_is_not_ready_and_gets_nothing(
+    hasty: Receiver, prefect: FakePrefect
+) -> None:
+    prefect.page = "<title>Sign in</title>"
+    assert hasty.get("/readyz").json()["prefect"] == "unavailable"
+    answer = hasty.deliver(new_booking())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert "PREFECT_API_URL" in answer.json()["error"]
+    prefect.page = ""
+    eventually(lambda: hasty.get("/readyz").status_code == 200)
+    assert hasty.deliver(new_booking()).status_code == 200
+
+
+def test_a_prefect_that_is_ready_and_takes_no_events_is_not_ready(hasty: Receiver, prefect: FakePrefect) -> None:
+    eventually(lambda: hasty.get("/readyz").status_code == 200)
+    prefect.status = 200  # of a page; Prefect answers 204
+    assert hasty.deliver(new_booking()).status_code == 503
+    assert hasty.get("/readyz").json()["prefect"] == "unavailable"
+    prefect.status = 0
+    eventually(lambda: hasty.get("/readyz").status_code == 200)
+
+
+def test_a_store_that_cannot_be_written_is_not_ready(receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "receiver.db").unlink()
+    answer = receiver.deliver(new_booking())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert "restart the receiver" in answer.json()["error"]
+    assert receiver.get("/readyz").json()["store"] == "unavailable"
 
 
 def test_a_store_that_is_out_of_order_is_not_ready(receiver: Receiver, tmp_path: Path) -> None:

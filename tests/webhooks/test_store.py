@@ -123,10 +123,38 @@ async def test_a_store_that_is_locked_is_unavailable_and_says_nothing_of_the_eve
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreUnavailableError) as refused:
                 await store.add({uuid4(): "jane@example.org"})
-            assert await store.is_ready()  # reading goes on
+            assert not await store.is_ready()  # although it can be read
         assert "jane" not in str(refused.value)
         assert refused.value.__cause__ is None
+        assert await store.is_ready()
         assert await store.add(events(1)) == {}
+
+
+async def test_a_store_that_was_full_is_ready_when_it_can_be_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "receiver.db"
+    full = "BEFORE INSERT ON calendly_receiver_events BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+    async with opened(f"sqlite:///{path}") as store:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            assert await store.is_ready()
+            other.execute(f"CREATE TRIGGER full {full}")
+            with pytest.raises(StoreUnavailableError):
+                await store.add(events(1))
+            assert [await store.is_ready() for _ in range(2)] == [False, False]
+            other.execute("DROP TRIGGER full")
+        assert await store.is_ready()
+        assert await store.unconfirmed(0) == []
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_was_deleted_is_noticed(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "receiver.db"
+    async with opened(f"sqlite:///{path}") as store:
+        path.unlink()
+        if replaced:
+            path.touch()
+        with pytest.raises(StoreUnavailableError, match="deleted or replaced: restart the receiver"):
+            await store.add(events(1))
+        assert not await store.is_ready()
 
 
 @pytest.mark.parametrize(
