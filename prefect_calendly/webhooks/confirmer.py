@@ -10,19 +10,18 @@ import logging
 import time
 from collections.abc import Sequence
 from typing import Final
-from uuid import UUID
 
 from prefect_calendly.webhooks.connection import PrefectConnection
-from prefect_calendly.webhooks.errors import NotTakenError
+from prefect_calendly.webhooks.errors import NotTakenError, PrefectUnavailableError
 from prefect_calendly.webhooks.handover import Handover
 from prefect_calendly.webhooks.metrics import Metrics
 from prefect_calendly.webhooks.store import EventStore, Unconfirmed
+from prefect_calendly.webhooks.suspects import Suspects
 
 logger = logging.getLogger(__name__)
 
 _PER_QUESTION: Final = 50
 _RETENTION_SECONDS: Final = 6 * 86_400.0  # Prefect deletes events after 7 days
-_REFUSED_PAUSE_SECONDS: Final = 600.0
 _EXPIRE_EVERY_SECONDS: Final = 3_600.0
 
 
@@ -61,7 +60,7 @@ class Confirmer:
         self._repost_after = repost_after_seconds
         self._remember_days = remember_days
         self._expire_at = 0.0
-        self._refused: dict[UUID, float] = {}
+        self._suspects = Suspects()
         self._newest_seen = 0.0
         self._progress_at = time.time()
 
@@ -89,16 +88,19 @@ class Confirmer:
                 self._metrics.lost.inc()
                 logger.error("an event expired and was never seen in Prefect", extra={"fields": {"id": str(ident)}})
         now = time.time()
-        self._refused = {ident: until for ident, until in self._refused.items() if until > now}
-        leave = self._handover.in_flight | self._refused.keys()
+        leave = self._handover.in_flight | self._suspects.resting(now)
         waiting = [each for each in await self._store.unconfirmed(self._confirm_after) if each.id not in leave]
+        lost: list[Unconfirmed] = []
         for start in range(0, len(waiting), _PER_QUESTION):
-            if not await self._confirm(waiting[start : start + _PER_QUESTION]):
+            if not await self._confirm(waiting[start : start + _PER_QUESTION], lost):
                 break  # Prefect is behind: events that were posted later are not there either
+        if group := self._suspects.next_to_post([each.id for each in lost], now):
+            await self._post([each for each in lost if each.id in group], now)
+            self._suspects.posted(group, now)
         self._metrics.unconfirmed.set(await self._store.count_unconfirmed())
 
-    async def _confirm(self, events: Sequence[Unconfirmed]) -> bool:
-        """Confirm or post again some events; return whether there was anything to do."""
+    async def _confirm(self, events: Sequence[Unconfirmed], lost: list[Unconfirmed]) -> bool:
+        """Confirm or post again some events, or note suspects as lost; return whether there was anything to do."""
         now = time.time()
         known = await self._connection.known([each.id for each in events])
         if known:
@@ -107,10 +109,13 @@ class Confirmer:
         # An event that Prefect has deleted because of its age is not posted again.
         done = [each.id for each in events if each.id in known or now - (each.posted_at or now) > _RETENTION_SECONDS]
         await self._store.confirm(done)
+        self._suspects.arrived(done)
         self._metrics.confirmed.inc(len(done))
         missing = [each for each in events if each.id not in done and self._is_lost(each, now)]
-        if missing:
-            await self._post(missing, now)
+        lost += [each for each in missing if each.id in self._suspects]
+        again = [each for each in missing if each.id not in self._suspects]
+        self._suspects.add(each.id for each in again if each.posted_at is not None)
+        await self._post(again, now)
         return bool(done or missing)
 
     def _is_lost(self, event: Unconfirmed, now: float) -> bool:
@@ -123,8 +128,15 @@ class Confirmer:
         return event.posted_at < self._newest_seen - 5 or now - self._progress_at >= self._repost_after
 
     async def _post(self, events: Sequence[Unconfirmed], now: float) -> None:
+        if not events:
+            return
         bodies = await self._store.bodies([each.id for each in events])
-        refused = await self._connection.post(bodies)
+        try:
+            refused = await self._connection.post(bodies)
+        except PrefectUnavailableError:
+            if await self._connection.is_ready():  # it takes others, but not these
+                self._suspects.refused(bodies, now)
+            raise
         taken = [each for each in events if each.id in bodies and each.id not in refused]
         await self._store.mark_posted([each.id for each in taken])
         late = sum(each.posted_at is None for each in taken)
@@ -135,6 +147,6 @@ class Confirmer:
             counts = {"late": late, "again": again}
             logger.warning("events that Prefect did not show were posted", extra={"fields": counts})
         for ident in refused:
-            self._refused[ident] = now + _REFUSED_PAUSE_SECONDS
+            self._suspects.refused([ident], now)
             self._metrics.refused.inc()
             logger.error("Prefect refuses an event", extra={"fields": {"id": str(ident)}})

@@ -62,6 +62,20 @@ def test_a_prefect_that_is_behind_does_not_get_events_twice(prefect: FakePrefect
     assert set(prefect.accepted.values()) == {1}
 
 
+def test_an_event_that_prefect_takes_and_cannot_store_takes_no_others_along(
+    receiver: Receiver, prefect: FakePrefect
+) -> None:
+    (bad,) = event_ids(booking("bad"))
+    prefect.forgets = True
+    deliveries = [booking(number) for number in (*range(6), "bad", *range(6, 12))]
+    assert {receiver.deliver(each).status_code for each in deliveries} == {200}
+    prefect.drops = lambda event: UUID(event["id"]) == bad
+    prefect.forgets = False
+    eventually(lambda: prefect.stored.keys() == event_ids(*deliveries) - {bad})
+    prefect.drops = lambda event: False
+    assert receiver.counted("events_lost_total") == 0
+
+
 def test_what_prefect_has_deleted_because_it_is_old_is_not_posted_again(prefect: FakePrefect, tmp_path: Path) -> None:
     path = tmp_path / "receiver.db"
     with running(settings(path, confirm_after_seconds=60), prefect.url) as receiver:
