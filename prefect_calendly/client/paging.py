@@ -13,6 +13,9 @@ from prefect_calendly.client.errors import BadRequestError, InvalidAnswerError
 M = TypeVar("M", bound=BaseModel)
 
 _MOST_RESTARTS: Final = 3
+# A list with a fresh token on every page, and nothing new on any, would never end.
+_MOST_PAGES_OF_NOTHING_NEW: Final = 20
+_LONGEST_TOKEN: Final = 8_000
 
 
 async def pages(
@@ -44,6 +47,7 @@ async def pages(
     # The same on every page, and with a token of the caller's as it was: a token is bound to its `count`.
     size = count if limit is None or page_token is not None else min(count, limit)
     seen, given = {page_token}, set[int]()
+    pages_of_nothing_new = 0
     while True:
         try:
             body = await get({**(params or {}), "count": size, "page_token": page_token})
@@ -51,13 +55,17 @@ async def pages(
             if page_token == beginning or not _is_stale(error) or restarts == _MOST_RESTARTS:
                 raise
             restarts += 1
-            page_token, seen = beginning, {beginning}
+            # All that was read comes again first.
+            page_token, seen, pages_of_nothing_new = beginning, {beginning}, -len(seen)
             continue
+        has_new = False
         for item in member_of(body, "collection", list, "GET", path):
             uri = item.get("uri") if isinstance(item, dict) else None
-            if restarts and hash(uri) in given:
+            known = isinstance(uri, str) and hash(uri) in given
+            has_new = has_new or not known
+            if restarts and known:
                 continue
-            if uri is not None:
+            if isinstance(uri, str):
                 given.add(hash(uri))
             yield parsed(item, model, "GET", path)
             if left is not None:
@@ -68,7 +76,17 @@ async def pages(
         following = pagination.get("next_page_token") if isinstance(pagination, dict) else None
         if not following:
             return
+        if has_new:
+            pages_of_nothing_new = min(pages_of_nothing_new, 0)
+        elif (pages_of_nothing_new := pages_of_nothing_new + 1) > _MOST_PAGES_OF_NOTHING_NEW:
+            raise InvalidAnswerError(
+                f"{_MOST_PAGES_OF_NOTHING_NEW} pages in a row have nothing new, and there is always one more",
+                method="GET",
+                path=path,
+            )
         page_token = str(following)
+        if len(page_token) > _LONGEST_TOKEN or not page_token.isprintable():
+            raise InvalidAnswerError("The token of the next page is none that can be sent", method="GET", path=path)
         if page_token in seen:
             raise InvalidAnswerError("The next page is an earlier page again", method="GET", path=path)
         seen.add(page_token)

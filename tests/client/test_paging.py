@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import tracemalloc
 import weakref
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_calendly.client import CalendlyClient, errors
+from prefect_calendly.resource import Resource
 from tests.client.faults import Thing
 from tests.support import Server, client_of, page
 
@@ -102,6 +104,47 @@ async def test_a_token_that_leads_back_is_an_error_not_an_endless_loop(tokens: l
         with pytest.raises(errors.InvalidAnswerError, match="earlier page"):
             await listed(client)
     assert len(server.requests) == len(tokens)
+
+
+@pytest.mark.parametrize("items", [[], [{"uri": "a"}]])
+async def test_a_list_that_has_nothing_new_for_ever_is_an_error_not_an_endless_loop(items: list[Any]) -> None:
+    server = Server(lambda request: page(items, f"t{len(server.requests)}"))
+    async with client_of(server) as client:
+        with pytest.raises(errors.InvalidAnswerError, match="20 pages in a row have nothing new"):
+            await listed(client)
+    assert len(server.requests) <= 22
+
+
+async def test_items_without_a_uri_are_new_ones() -> None:
+    server = Server(*(page([{"name": "a"}], f"t{number}") for number in range(30)), page([], None))
+    async with client_of(server) as client:
+        assert len([item async for item in client.pages("/things", Resource)]) == 30
+
+
+async def test_empty_pages_in_between_are_no_end_and_what_is_read_again_is_nothing_to_worry_about() -> None:
+    def part(first: int, *, fresh: bool) -> list[httpx.Response]:
+        some = [page([{"uri": str(first)}], f"{first}{fresh}"), *(page([], f"{first}{fresh}{n}") for n in range(20))]
+        return [*some, page([{"uri": str(first + 1)}], f"{first}{fresh}more")]
+
+    first, again = [*part(0, fresh=True), *part(2, fresh=True)], [*part(0, fresh=False), *part(2, fresh=False)]
+    server = Server(*first, stale(), *again, page([{"uri": "4"}], None))
+    async with client_of(server) as client:
+        assert await listed(client) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("token", ["x" * 100_000, "\ud800", "a\x00b"])
+async def test_a_token_that_cannot_be_sent_is_an_unreadable_answer(token: str) -> None:
+    content = json.dumps({"collection": [], "pagination": {"next_page_token": token}}).encode()
+    async with client_of(Server(httpx.Response(200, content=content))) as client:
+        with pytest.raises(errors.InvalidAnswerError, match="token of the next page"):
+            await listed(client)
+
+
+@pytest.mark.parametrize("uri", [[], {}, 3])
+async def test_an_item_with_an_odd_uri_is_unreadable(uri: Any) -> None:
+    async with client_of(Server(page([{"uri": uri}], None))) as client:
+        with pytest.raises(errors.InvalidAnswerError, match="unreadable at 'uri'"):
+            await listed(client)
 
 
 @pytest.mark.parametrize("pagination", [None, {}, {"next_page_token": None}, {"next_page_token": ""}, "x"])
