@@ -246,7 +246,8 @@ class CalendlyClient:
 
         Raises:
             ValueError: `count` or `limit` is out of range.
-            InvalidAnswerError: A page is no page, or its token leads back to an earlier one.
+            InvalidAnswerError: A page is no page, its token leads back to an earlier one, or the list never ends:
+                nothing was new on twenty pages in a row.
             CalendlyError: As for `request`.
         """
 

@@ -7,17 +7,25 @@ because error texts end up in logs.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-_EMAIL = re.compile(r"(?:\"[^\"@]+\"|[^\s@<>\"(),;:=&]{1,254})(?:@|%40)([\w-]+(?:\.[\w-]+)+)", re.IGNORECASE)
+from prefect_calendly.client.secret import hide_secrets
+
+_DOMAIN = r"([\w-]+(?:\.[\w-]+)+)"
+_LETTER = r"[^\s@<>\"(),;:=&]"
+# Possessive, and from the start of a word only: a long text without any address takes no longer than a short one.
+_EMAIL = re.compile(rf"(?:\"[^\"@]+\"|(?<!{_LETTER}){_LETTER}++)@{_DOMAIN}")
+_EMAIL_IN_URL = re.compile(rf"(?:(?<!{_LETTER})|(?<=%40))(?:(?!%40){_LETTER})++%40{_DOMAIN}")
 _SECRET = re.compile(r"(session_token\W{1,4}|Bearer\s+)[^\s\"'&]+", re.IGNORECASE)
 _LONGEST_TEXT = 500
-_MOST_DETAILS = 10
+# Control characters and blanks, which are dropped, may be many.
+_LONGEST_READ = 20 * _LONGEST_TEXT
+# At the end of what is read, half an address would not be known as one, nor half a key, with six letters for each.
+_LONGEST_HALF = 6_000
 
 
 def printable(text: str) -> str:
@@ -27,23 +35,24 @@ def printable(text: str) -> str:
         >>> printable("two\\nlines\\x1b[2J")
         'two lines[2J'
     """
-    kept = (letter for letter in text if letter.isspace() or unicodedata.category(letter)[0] != "C")
-    return " ".join("".join(kept).split())
+    if not text.isprintable():
+        text = "".join(letter for letter in text if letter.isspace() or unicodedata.category(letter)[0] != "C")
+    return " ".join(text.split())
 
 
 def mask(text: str) -> str:
-    """Hide the local part of e-mail addresses, bearer keys and session tokens in a text; shorten it to 500 characters.
+    """Hide the local part of e-mail addresses, keys and session tokens in a text; shorten it to 500 characters.
 
     Example:
         >>> mask("bob.smith@example.com has already been invited")
         '***@example.com has already been invited'
     """
-    cut = text[: 10 * _LONGEST_TEXT]
-    if len(cut) < len(text):  # not within an address
-        cut = re.sub(r"\S{1,320}$", "…", cut)
-    text = printable(cut)
-    text = _SECRET.sub(r"\1***", _EMAIL.sub(r"***@\1", text))
-    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+    masked = hide_secrets(printable(text[:_LONGEST_READ]))
+    masked = _EMAIL_IN_URL.sub(r"***@\1", _EMAIL.sub(r"***@\1", masked))
+    masked = _SECRET.sub(r"\1***", masked)
+    if len(text) > _LONGEST_READ:
+        masked = masked[:-_LONGEST_HALF] + "…"
+    return masked if len(masked) <= _LONGEST_TEXT else masked[: _LONGEST_TEXT - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +84,13 @@ class CalendlyError(Exception):
         path: str | None = None,
         hint: str | None = None,
     ) -> None:
+        message = hide_secrets(message)
         super().__init__(message)
         self.message = message
         self.status = status
         self.title = title
         self.details = tuple(details)
-        self.request_id = request_id
+        self.request_id = mask(request_id) if request_id else None
         self.method = method
         self.path = path
         if hint is not None:
@@ -96,10 +106,7 @@ class CalendlyError(Exception):
         if self.title and self.title != self.message:
             text = f"{self.title}: {text}"
         if self.details:
-            shown = [str(detail) for detail in self.details[:_MOST_DETAILS]]
-            if len(self.details) > _MOST_DETAILS:
-                shown.append(f"and {len(self.details) - _MOST_DETAILS} more")
-            text += f" [{'; '.join(shown)}]"
+            text += f" [{'; '.join(map(str, self.details))}]"
         where = " ".join(str(part) for part in (self.status, self.method, self.path) if part)
         if self.request_id:
             where = f"{where}, request {self.request_id}" if where else f"request {self.request_id}"
@@ -272,125 +279,3 @@ class ConnectionPendingError(CalendlyError):
     """A Maton connection was not authorized in time."""
 
     hint = "Open the connection's URL in a browser, finish the authorization, and wait again."
-
-
-def _words(body: Any) -> tuple[str | None, str | None, list[ErrorDetail]]:
-    """Read title, message and details from any of the four body shapes of Calendly and the gateway."""
-    if not isinstance(body, dict):
-        return None, None, []
-    title = body["title"] if isinstance(body.get("title"), str) else None
-    message = body.get("message")
-    if not isinstance(message, str) and isinstance(body.get("error"), dict):
-        message = body["error"].get("message")
-    detail = body.get("detail")
-    raw_details = body.get("details")
-    if not isinstance(message, str) and isinstance(detail, str):
-        message = detail
-    elif raw_details is None and isinstance(detail, list):  # the gateway's framework: [{"loc": […], "msg": …}]
-        raw_details = [
-            {"parameter": ".".join(map(str, loc)) if isinstance(loc, list) else loc, "message": item.get("msg")}
-            for item in detail
-            if isinstance(item, dict)
-            for loc in [item.get("loc")]
-        ]
-    details = [
-        ErrorDetail(
-            message=mask(str(item.get("message") or "invalid")),
-            parameter=mask(str(item["parameter"])) if item.get("parameter") else None,
-            code=mask(str(item["code"])) if item.get("code") else None,
-        )
-        for item in (raw_details if isinstance(raw_details, list) else ())
-        if isinstance(item, dict)
-    ]
-    return (
-        mask(title) if title else None,
-        mask(message) if isinstance(message, str) else None,
-        details,
-    )
-
-
-# The gateway's own wording is not documented; a connection that broke is not one that is missing.
-_NO_CONNECTION = re.compile(r"^(?!.*(reset|refused|timed|timeout|closed|aborted|lost)).*connection", re.IGNORECASE)
-
-_REASONS_OF_403 = (
-    ("already canceled", AlreadyCanceledError),
-    ("event in the past", EventInPastError),
-    ("upgrade", PlanRequiredError),
-    ("paid calendly", PlanRequiredError),
-    ("required features are not enabled", PlanRequiredError),
-    ("insufficient scope", InsufficientScopeError),
-    ("permission", RoleRequiredError),
-    ("not in your organization", RoleRequiredError),
-    ("also specify organization", RoleRequiredError),
-    ("not allowed to", RoleRequiredError),
-)
-
-
-def error_for_answer(
-    status: int,
-    content: bytes,
-    *,
-    method: str,
-    path: str,
-    request_id: str | None = None,
-    retry_after_seconds: float | None = None,
-) -> CalendlyError:
-    """Turn an unsuccessful answer into the fitting error.
-
-    Args:
-        status: HTTP status, 300 or above.
-        content: The raw body; read, never quoted whole.
-        method: HTTP method of the request.
-        path: Native Calendly path of the request, without query.
-        request_id: What the gateway calls this request.
-        retry_after_seconds: Seconds to wait, if the answer's headers said so.
-
-    Returns:
-        The error to raise.
-    """
-    try:
-        body: Any = json.loads(content)
-    except (ValueError, RecursionError):
-        body = None
-    title, message, details = _words(body)
-    context: dict[str, Any] = {
-        "status": status,
-        "title": title,
-        "details": details,
-        "request_id": mask(request_id) if request_id else None,
-        "method": method,
-        "path": path,
-    }
-    text = message or title or f"The server answered {status} without saying why"
-    if status < 400:
-        return InvalidAnswerError(
-            f"A redirect ({status}) was refused: the key goes to the configured hosts only", **context
-        )
-    if status == 401:
-        from_calendly = isinstance(body, dict) and "title" in body
-        return (CalendlyTokenError if from_calendly else GatewayKeyError)(text, **context)
-    if status == 403:
-        scopes = body.get("required_scopes") if isinstance(body, dict) else None
-        if isinstance(scopes, list):
-            named = [mask(str(scope)) for scope in scopes[:_MOST_DETAILS]]
-            return InsufficientScopeError(text, required_scopes=named, **context)
-        said = f"{title} {message}".lower().replace("permission denied", "")
-        kind = next((kind for words, kind in _REASONS_OF_403 if words in said), PermissionDeniedError)
-        return kind(text, **context)
-    books = method == "POST" and path.endswith("/invitees")
-    if any(detail.code == "already_filled" for detail in details) or (status == 409 and books):
-        return SlotFilledError(text, **context)
-    if status in (400, 412, 422):
-        if title is None and _NO_CONNECTION.search(text):
-            return NoConnectionError(text, **context)
-        return BadRequestError(text, **context)
-    if status == 429:
-        return RateLimitedError(text, retry_after_seconds=retry_after_seconds, **context)
-    if status >= 500:
-        return ServerError(text, **context)
-    if status == 404 and isinstance(body, dict) and body.keys() == {"detail"}:  # the gateway's router
-        context["hint"] = (
-            "The gateway knows no such path: `gateway_url` should end in /calendly, and `connections_url` have no path."
-        )
-    simple = {404: NotFoundError, 409: ConflictError, 424: ExternalCalendarError}
-    return simple.get(status, CalendlyError)(text, **context)

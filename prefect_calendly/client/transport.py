@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from json import dumps as to_json
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -18,11 +18,14 @@ import httpx
 from pydantic import SecretStr
 
 from prefect_calendly.about import __version__
-from prefect_calendly.client.errors import CalendlyError, InvalidAnswerError, NetworkError, error_for_answer
+from prefect_calendly.client.bodies import ACCEPT_ENCODING, read_body
+from prefect_calendly.client.errors import CalendlyError, InvalidAnswerError, NetworkError
 from prefect_calendly.client.hosts import Host
 from prefect_calendly.client.identifiers import HasUri
 from prefect_calendly.client.meter import note_answer, note_request, waiting
 from prefect_calendly.client.pace import Clock, Limiter, RateLimit
+from prefect_calendly.client.refusals import error_for_answer
+from prefect_calendly.client.secret import Secret
 from prefect_calendly.client.times import wire_time
 
 USER_AGENT: Final = f"prefect-calendly/{__version__}"
@@ -31,7 +34,6 @@ USER_AGENT: Final = f"prefect-calendly/{__version__}"
 MOST_BYTES: Final = 32 * 1024**2
 # An answer whose parts each come in time must end some time, too.
 _LONGEST_IN_TIMEOUTS: Final = 4
-_OF_THE_WIRE: Final = ("content-encoding", "content-length", "transfer-encoding")
 
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 
@@ -46,6 +48,13 @@ class Request:
     query: Mapping[str, str | list[str]]
     json: Any
     host: Host
+    secrets: Sequence[Secret] = field(init=False)
+    """What is masked in the body."""
+
+    def __post_init__(self) -> None:
+        values = self.json.values() if isinstance(self.json, dict) else ()
+        secrets = [Secret(value.get_secret_value()) for value in values if isinstance(value, SecretStr)]
+        object.__setattr__(self, "secrets", secrets)
 
     @property
     def is_booking(self) -> bool:
@@ -56,6 +65,15 @@ class Request:
     def counts_in_window(self) -> bool:
         """Whether the rate limit of its answer is Calendly's window of requests."""
         return self.host == "gateway" and not self.is_booking
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """What came back: its headers as they are, whatever is in them, and the body unpacked."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
 
 
 def query_of(params: Mapping[str, Any] | None) -> dict[str, str | list[str]]:
@@ -116,7 +134,7 @@ class Transport:
         clock: Clock,
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
-        self._key = api_key.encode()
+        self._key = Secret(api_key)
         self._limiters = limiters
         self._clock = clock
         self._slots = asyncio.Semaphore(max_concurrency)
@@ -124,6 +142,7 @@ class Transport:
         headers = {
             "Authorization": f"Bearer {api_key}",
             "Accept": "application/json",
+            "Accept-Encoding": ACCEPT_ENCODING,
             "User-Agent": USER_AGENT,
         }
         if connection_id:
@@ -135,6 +154,8 @@ class Transport:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=max_concurrency),
             follow_redirects=False,
             verify=_tls_context(),
+            # A proxy of the environment would read the key of a request that is not encrypted.
+            mounts={"http://": None},
             transport=transport,
         )
 
@@ -159,114 +180,83 @@ class Transport:
         Raises:
             CalendlyError: The fitting error; it is chained to nothing of httpx.
             ValueError: The parameters make no URL.
+            RuntimeError: The client is closed.
         """
+        if self._http.is_closed:
+            raise RuntimeError("this client is closed: use it inside of its `async with`")
         limiter = self._limiters[request.host]
         async with self._slots:
             with waiting(self._clock):
                 await limiter.wait()
             note_request(repeat=repeat)
-            answer: httpx.Response | None = None
-            problem: CalendlyError | ValueError | None = None
+            said = RateLimit()
             sending = _sending.set(True)
             try:
-                async with asyncio.timeout(self._longest_seconds):
-                    answer = await self._answer(request)
-            except TimeoutError:
-                problem = NetworkError(
-                    f"No whole answer came from {urlsplit(request.url).netloc} within {self._longest_seconds:g} s",
-                    maybe_sent=True,
-                    method=request.method,
-                    path=request.path,
-                )
-            except httpx.TransportError as error:
-                never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-                problem = NetworkError(
-                    f"{'No connection to' if never_sent else 'The connection broke to'} "
-                    f"{urlsplit(request.url).netloc} ({type(error).__name__})",
-                    maybe_sent=not never_sent,
-                    method=request.method,
-                    path=request.path,
-                )
-            except httpx.DecodingError as error:
-                problem = InvalidAnswerError(
-                    f"The answer could not be decoded ({type(error).__name__})",
-                    method=request.method,
-                    path=request.path,
-                )
-            except httpx.InvalidURL:
-                problem = ValueError(
-                    f"the parameters of {request.method} {request.path} make no URL: they are too long"
-                )
+                answer = await self._exchange(request)
+                if isinstance(answer, Answer) and request.counts_in_window:
+                    said = RateLimit.from_headers(answer.headers)
             finally:
                 _sending.reset(sending)
-                said = RateLimit()
-                if answer is not None and request.counts_in_window:
-                    said = RateLimit.from_headers(answer.headers)
                 limiter.quota.answered(said)
                 note_answer(said.limit, said.remaining)
-        # Raised out here, chained to nothing: httpx's error would lead whoever inspects it to the request, and the key.
-        if problem is not None:
-            raise problem
-        assert answer is not None  # noqa: S101  (or there was a problem)
-        return self._read(answer, request)
+        if isinstance(answer, Answer):
+            return self._read(answer, request)
+        raise answer
 
-    async def _answer(self, request: Request) -> httpx.Response:
-        """Send a request and read its answer, but no more of it than any answer has."""
+    async def _exchange(self, request: Request) -> Answer | CalendlyError | ValueError:
+        """Send a request and read its answer; return what goes wrong on the way.
+
+        It is raised elsewhere, chained to nothing: httpx's error would lead whoever inspects it to the request, and
+        the key.
+        """
+        context: dict[str, Any] = {"method": request.method, "path": request.path}
         # In two steps: a request shows nothing of its body in a traceback with variables, arguments of a call would.
-        ready = self._http.build_request(
-            request.method, request.url, params=request.query, json=_in_clear(request.json)
-        )
-        answer = await self._http.send(ready, stream=True)
         try:
-            content = bytearray()
-            async for part in answer.aiter_bytes():
-                content += part
-                if len(content) > MOST_BYTES:
-                    raise InvalidAnswerError(
-                        f"The answer has more than {MOST_BYTES // 1024**2} MiB",
-                        method=request.method,
-                        path=request.path,
-                    )
-        finally:
-            await answer.aclose()
-        answer.stream = httpx.ByteStream(b"")  # it holds the answer, which holds it
-        headers = [(name, value) for name, value in answer.headers.multi_items() if name not in _OF_THE_WIRE]
-        return httpx.Response(answer.status_code, headers=headers, content=bytes(content))
-
-    def _read(self, answer: httpx.Response, request: Request) -> Any:
-        request_id = answer.headers.get("X-Request-Id")
-        if answer.status_code >= 300:
-            retry_after = None
-            if answer.status_code == 429:
-                retry_after = self._close_limit(RateLimit.from_headers(answer.headers), request)
-            raise error_for_answer(
-                answer.status_code,
-                self._masked(answer.content, request.json),
-                method=request.method,
-                path=request.path,
-                request_id=request_id,
-                retry_after_seconds=retry_after,
+            ready = self._http.build_request(
+                request.method, request.url, params=request.query, json=_in_clear(request.json)
             )
-        if answer.status_code == 204 or not answer.content:
+        except httpx.InvalidURL:
+            return ValueError(f"the parameters of {request.method} {request.path} make no URL: they are too long")
+        try:
+            async with asyncio.timeout(self._longest_seconds):
+                answer = await self._http.send(ready, stream=True)
+                try:
+                    content = await read_body(answer, MOST_BYTES)
+                finally:
+                    await answer.aclose()
+            answer.stream = httpx.ByteStream(b"")  # it holds the answer, which holds it
+            return Answer(answer.status_code, answer.headers, content)
+        except TimeoutError:
+            problem = f"No whole answer came from {_host(request)} within {self._longest_seconds:g} s"
+            return NetworkError(problem, maybe_sent=True, **context)
+        except httpx.TransportError as error:
+            never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            what = "No connection to" if never_sent else "The connection broke to"
+            problem = f"{what} {_host(request)} ({type(error).__name__})"
+            return NetworkError(problem, maybe_sent=not never_sent, **context)
+        except httpx.DecodingError as error:
+            return InvalidAnswerError(str(error), **context)
+        except Exception as error:  # whatever it is, the request may have taken effect
+            return InvalidAnswerError(f"The answer could not be read ({type(error).__name__})", **context)
+
+    def _read(self, answer: Answer, request: Request) -> Any:
+        context = {
+            "method": request.method,
+            "path": request.path,
+            "request_id": answer.headers.get("X-Request-Id"),
+        }
+        if answer.status >= 300:
+            retry_after = None
+            if answer.status == 429:
+                retry_after = self._close_limit(RateLimit.from_headers(answer.headers), request)
+            raise error_for_answer(answer.status, answer.content, retry_after_seconds=retry_after, **context)
+        if answer.status == 204 or not answer.content:
             return None
         try:
-            return answer.json()
+            return json.loads(answer.content)
         except (ValueError, RecursionError):
-            raise InvalidAnswerError(
-                "The answer is not JSON",
-                status=answer.status_code,
-                method=request.method,
-                path=request.path,
-                request_id=request_id,
-            ) from None
-
-    def _masked(self, content: bytes, sent: Any) -> bytes:
-        """An answer without the key and what was masked in the request: some servers repeat what they refuse."""
-        for secret in (self._key, *_secrets_of(sent)):
-            for ascii_only in (True, False):  # as JSON may spell it
-                content = content.replace(to_json(secret.decode(), ensure_ascii=ascii_only)[1:-1].encode(), b"***")
-            content = content.replace(secret, b"***")
-        return content
+            pass  # it is raised below, chained to nothing: Python's error holds the whole answer
+        raise InvalidAnswerError("The answer is not JSON", status=answer.status, **context)
 
     def _close_limit(self, rate_limit: RateLimit, request: Request) -> float:
         """After a 429: make every caller of this account wait for as long as the server says; return the seconds."""
@@ -278,14 +268,12 @@ class Transport:
         return seconds
 
 
-def _in_clear(json: Any) -> Any:
+def _host(request: Request) -> str:
+    return urlsplit(request.url).netloc
+
+
+def _in_clear(body: Any) -> Any:
     """A body as it is sent: without the masks of its members."""
-    if not isinstance(json, dict):
-        return json
-    return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in json.items()}
-
-
-def _secrets_of(json: Any) -> list[bytes]:
-    """What is masked in a body."""
-    values = json.values() if isinstance(json, dict) else ()
-    return [value.get_secret_value().encode() for value in values if isinstance(value, SecretStr) and value]
+    if not isinstance(body, dict):
+        return body
+    return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in body.items()}

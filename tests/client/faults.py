@@ -30,6 +30,7 @@ FAULTS: dict[str, tuple[Reply, type[errors.CalendlyError]]] = {
     "JSON too deep": (httpx.Response(200, content=b"[" * 200_000), errors.InvalidAnswerError),
     "no UTF-8": (httpx.Response(200, content=b'{"a": "\xff"}'), errors.InvalidAnswerError),
     "broken encoding": (httpx.DecodingError("bad gzip"), errors.InvalidAnswerError),
+    "what no library foresees": (RuntimeError("handler is closed"), errors.InvalidAnswerError),
     "read timeout": (httpx.ReadTimeout("slow"), errors.NetworkError),
     "write timeout": (httpx.WriteTimeout("slow"), errors.NetworkError),
     "read error": (httpx.ReadError("reset"), errors.NetworkError),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from prefect_calendly.client import errors
-from prefect_calendly.client.errors import CalendlyError, error_for_answer, mask, printable
+from prefect_calendly.client.errors import CalendlyError, mask, printable
+from prefect_calendly.client.refusals import error_for_answer
 
 
 def answered(status: int, body: Any, *, path: str = "/users/me", method: str = "GET", **more: Any) -> CalendlyError:

@@ -1,10 +1,13 @@
 """Which hosts the key goes to, and which URLs and keys are refused."""
 
+import asyncio
+
 import httpx
 import pytest
 
-from prefect_calendly.client import CalendlyClient, Method, checked_base_url, errors
+from prefect_calendly.client import CalendlyClient, Method, RetryPolicy, checked_base_url, errors
 from prefect_calendly.client.transport import USER_AGENT
+from prefect_calendly.sandbox import Sandbox
 from tests.client.faults import WRITES, Thing, send
 from tests.support import Server, VirtualTime, client_of, ok, page
 
@@ -37,6 +40,30 @@ async def test_the_key_goes_to_the_two_configured_hosts_and_no_other() -> None:
         assert request.headers["User-Agent"] == USER_AGENT
         assert request.headers["Accept"] == "application/json"
         assert "the-key" not in str(request.url)
+
+
+async def test_no_proxy_of_the_environment_reads_the_key(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            monkeypatch.delenv(name.upper(), raising=False)
+            monkeypatch.setenv(
+                name, "" if name == "no_proxy" else f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+            )
+        async with CalendlyClient(sandbox.api_key, gateway_url=sandbox.gateway_url) as client:
+            await client.request("GET", "/users/me")
+        assert requests == []
+        # What is encrypted may go through one.
+        async with CalendlyClient("the-key", retry=RetryPolicy(attempts=1)) as client:
+            with pytest.raises(errors.NetworkError):
+                await client.request("GET", "/users/me")
+    assert [request.split(b"\r\n")[0] for request in requests] == [b"CONNECT gateway.maton.ai:443 HTTP/1.1"]
+    assert b"the-key" not in requests[0]
 
 
 async def test_without_a_connection_the_gateway_chooses() -> None:

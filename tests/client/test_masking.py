@@ -4,14 +4,16 @@ import json
 import logging
 import traceback
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from prefect_calendly.client import errors
-from tests.client.faults import FAULTS, NEVER_SENT, send
-from tests.support import Server, VirtualTime, client_of, ok
+from prefect_calendly.connections import get_active_connection_via
+from tests.client.faults import FAULTS, NEVER_SENT, Thing, send
+from tests.support import IMPATIENT, Server, VirtualTime, client_of, ok
 
 
 def test_the_key_is_in_no_repr_log_or_traceback(caplog: pytest.LogCaptureFixture, virtual_time: VirtualTime) -> None:
@@ -59,6 +61,55 @@ def test_a_key_that_the_server_repeats_is_in_no_error(
     shown = "".join([str(error), repr(error), *traceback.format_exception(error), repr(vars(error))])
     assert REPEATED not in shown
     assert error.status == status
+
+
+SLASHED = "k3y+of/mine=="
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        SLASHED.replace("/", "\\/"),
+        SLASHED.replace("+", "\\u002B"),
+        "".join(f"\\u{ord(letter):04x}" for letter in SLASHED),
+        SLASHED.replace("/", "\\\\\\/"),  # of JSON within JSON
+        quote(SLASHED, safe=""),
+        SLASHED.replace("+", "&#43;").replace("=", "&#x3d;"),
+        "\\u200b".join(SLASHED),
+        "x" * 480 + SLASHED,
+        f"{' ' * 9_994}{SLASHED}",
+    ],
+)
+async def test_a_key_in_another_spelling_is_in_no_error(spelling: str) -> None:
+    text = '{"title": "%s", "message": "no such key: %s", "details": [{"parameter": "%s"}]}'.replace("%s", spelling)
+    for content in (text.encode(), text.encode("utf-16"), text.encode("utf-32")):
+        for status in (400, 200):  # or JSON that is no resource
+            with pytest.raises(errors.CalendlyError) as caught:
+                async with client_of(Server(httpx.Response(status, content=content)), api_key=SLASHED) as client:
+                    await client.resource("/a", Thing)
+            shown = str(caught.value) + repr(vars(caught.value))
+            assert spelling.strip() not in shown
+            assert SLASHED[:6] not in shown
+            assert quote(SLASHED, safe="")[:8] not in shown
+
+
+@pytest.mark.parametrize("content", [b"{}", b"<html>"])
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+async def test_a_key_that_is_called_the_id_of_a_request_is_in_no_error(status: int, content: bytes) -> None:
+    for spelled in (SLASHED, quote(SLASHED, safe="")):
+        server = Server(httpx.Response(status, content=content, headers={"X-Request-Id": f"req-{spelled}"}))
+        with pytest.raises(errors.CalendlyError) as caught:
+            async with client_of(server, api_key=SLASHED, retry=IMPATIENT) as client:
+                await client.resource("/a", Thing)
+        assert spelled not in str(caught.value) + repr(vars(caught.value))
+
+
+async def test_a_key_is_in_no_error_that_is_made_of_an_answer_elsewhere() -> None:
+    connection = {"connection_id": "c", "status": REPEATED, "creation_time": "2026-01-01T00:00:00Z", "app": "calendly"}
+    async with client_of(Server(httpx.Response(200, json={"connection": connection})), api_key=REPEATED) as client:
+        with pytest.raises(errors.ConnectionPendingError, match=r"still \*\*\*") as caught:
+            await get_active_connection_via(client, "c", timeout_seconds=1e-9)
+    assert REPEATED not in str(caught.value)
 
 
 async def test_a_masked_member_of_a_body_is_sent_in_clear_and_repeated_by_no_error() -> None:

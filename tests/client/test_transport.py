@@ -66,6 +66,15 @@ async def test_what_cannot_be_sent_is_a_value_error_before_any_request() -> None
     assert server.requests == []
 
 
+async def test_a_client_that_is_closed_says_so() -> None:
+    server = Server(ok())
+    async with client_of(server) as client:
+        pass
+    with pytest.raises(RuntimeError, match="use it inside of its `async with`"):
+        await client.request("GET", "/a")
+    assert server.requests == []
+
+
 async def test_an_empty_answer_is_none() -> None:
     assert await send(Server(httpx.Response(204))) is None
     assert await send(Server(httpx.Response(200))) is None

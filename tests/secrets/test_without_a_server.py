@@ -29,6 +29,7 @@ from prefect_calendly.bookings.polling import BookingsToPoll
 from prefect_calendly.bookings.reconciliation import BookingsToReconcile
 from prefect_calendly.client.errors import CalendlyError
 from prefect_calendly.client.pace import PROCESS_LIMITS
+from prefect_calendly.client.transport import Transport
 from prefect_calendly.connections import adelete_connection
 from prefect_calendly.digest.request import DigestRequest
 from prefect_calendly.runs.forms import Parameters
@@ -200,7 +201,8 @@ class Runs:
         await self.fails(lambda: screen_booking(self.credentials, invitee, wrong), ParameterTypeError)
 
     async def that_crash(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """One by an error that nobody foresaw, under the client, and one that is killed while it waits."""
+        """Two by an error that nobody foresaw, in and under the client, and one that is killed while it waits."""
+        digest = lambda: availability_digest(self.credentials, self.request)  # noqa: E731
         send = httpx.AsyncHTTPTransport.handle_async_request
 
         async def broken(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
@@ -209,13 +211,19 @@ class Runs:
                 raise LookupError("deep inside")
             return answer
 
+        def unread(*answer: Any) -> Any:
+            raise LookupError("deep inside")
+
         with monkeypatch.context() as patch:
             patch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", broken)
-            await self.fails(lambda: availability_digest(self.credentials, self.request), LookupError)
+            await self.fails(digest, CalendlyError)
+        with monkeypatch.context() as patch:
+            patch.setattr(Transport, "_read", unread)
+            await self.fails(digest, LookupError)
 
         self.sandbox.fault("latency", seconds=60, times=None)
         before = self.sandbox.stats()["requests"]
-        killed = asyncio.ensure_future(availability_digest(self.credentials, self.request))
+        killed = asyncio.ensure_future(digest())
         await asyncio.to_thread(until, lambda: self.sandbox.stats()["requests"] > before)
         killed.cancel()
 
