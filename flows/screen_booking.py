@@ -77,7 +77,7 @@ async def screen_booking(
     if run.cap_reached and await record_refusal(decision, plan.account):
         body = "It and those after it are left alone: see whether blocked_domains is right."
         await notify(policy.notify, f"Screening: {page.headline()}", body)
-    elif report.action in ("would be canceled", "canceled", "failed") and not run.cap_reached:
+    elif report.action in ("would be canceled", "canceled", "undecided", "failed") and not run.cap_reached:
         body = f"See the artifact {page.summary_key} of this flow run."
         await notify(policy.notify, f"Screening: {page.headline()}", body)
     run.raise_for_failures()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prefect_calendly.bookings.listing import Scope
 from prefect_calendly.credentials import CalendlyCredentials
 from prefect_calendly.organizations import alist_memberships
-from prefect_calendly.screening.domains import comparable_domain
+from prefect_calendly.screening.domains import read_address
 from prefect_calendly.users import aget_current_user
 
 
@@ -53,4 +53,4 @@ async def read_account(credentials: CalendlyCredentials, scope: Scope) -> Accoun
 
 
 def _domains(emails: Iterable[str]) -> frozenset[str]:
-    return frozenset(comparable_domain(email.rpartition("@")[2]) for email in emails) - {""}
+    return frozenset(address.domain for email in emails if (address := read_address(email)))

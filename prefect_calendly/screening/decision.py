@@ -12,7 +12,7 @@ from prefect_calendly.client.identifiers import uuid_of
 from prefect_calendly.invitees import Invitee
 from prefect_calendly.runs.markdown import pluralize
 from prefect_calendly.scheduled_events import ScheduledEvent
-from prefect_calendly.screening.domains import comparable_domain
+from prefect_calendly.screening.domains import Address, read_address
 from prefect_calendly.screening.policy import CancelPolicy
 
 
@@ -38,7 +38,8 @@ class Rules:
             own_domains: Domains of the organization's members, as `comparable_domain` returns them.
 
         Example:
-            >>> Rules.of(CancelPolicy(blocked_domains=["spam.example"])).blocked_domain("eve@mail.spam.example")
+            >>> rules = Rules.of(CancelPolicy(blocked_domains=["spam.example"]))
+            >>> rules.blocked_domain(Address("eve", "mail.spam.example"))
             'spam.example'
         """
         return cls(
@@ -51,16 +52,20 @@ class Rules:
             cancel_group_events=policy.group_events == "cancel",
         )
 
-    def blocked_domain(self, email: str) -> str | None:
+    def blocked_domain(self, address: Address) -> str | None:
         """Return the blocked domain that an address belongs to; None if the address is welcome."""
-        local, _, text = email.rpartition("@")
-        domain = comparable_domain(text)
-        found = self._listed(domain, self.blocked)
-        if found is None or self._listed(domain, self.allowed):
+        found = self._listed(address.domain, self.blocked)
+        if found is None or self._listed(address.domain, self.allowed):
             return None
-        if f"{local.strip().casefold()}@{domain}" in self.allowed_emails:
+        if f"{address.local}@{address.domain}" in self.allowed_emails:
             return None
-        return None if self._listed(domain, self.own) else found
+        return None if self._listed(address.domain, self.own) else found
+
+    def match(self, role: Literal["invitee", "guest"], email: str) -> Match | None:
+        """Return somebody who is of a blocked domain, or whose address cannot be read; None of all others."""
+        address = read_address(email)
+        domain = self.blocked_domain(address) if address else None
+        return Match(email, role, domain) if domain or not address else None
 
     def _listed(self, domain: str, domains: frozenset[str]) -> str | None:
         return next((each for each in _itself_and_parents(domain, self.include_subdomains) if each in domains), None)
@@ -68,12 +73,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Somebody of a blocked domain."""
+    """Somebody of a blocked domain, or whose domain nobody knows."""
 
     email: str = field(repr=False)
     role: Literal["invitee", "guest"]
-    domain: str
-    """The blocked domain, as in the policy."""
+    domain: str | None
+    """The blocked domain, as in the policy; None: the address is no plain one."""
+
+    def __str__(self) -> str:
+        return f"{self.role} of {self.domain}" if self.domain else f"{self.role} whose address cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +92,8 @@ class Decision:
     """URI of the event."""
     start: datetime
     host_zone: str | None
-    action: Literal["keep", "report", "cancel", "unknown"]
-    """`unknown`: its invitees could not be listed."""
+    action: Literal["keep", "report", "cancel", "undecided", "unknown"]
+    """`undecided`: an address cannot be read, so a person must look; `unknown`: its invitees could not be listed."""
     why: str
     matches: tuple[Match, ...] = ()
     shared: bool = False
@@ -112,7 +120,8 @@ def decide(
         host_zones: IANA time zones of hosts, by URI of the user; only for the decision's `host_zone`.
 
     Returns:
-        The decision: `cancel`, `report` (others have booked this group event too) or `keep`.
+        The decision: `cancel`, `report` (others have booked this group event too), `undecided` (nobody is of a
+        blocked domain, and an address cannot be read) or `keep`.
 
     Example:
         ```python
@@ -125,18 +134,18 @@ def decide(
     people: list[tuple[Literal["invitee", "guest"], str]] = [("invitee", invitee.email) for invitee in active]
     if rules.check_guests:
         people += [("guest", guest.email) for guest in event.event_guests]
-    matches = tuple(
-        Match(email, role, domain) for role, email in people if (domain := rules.blocked_domain(email)) is not None
-    )
+    found = [match for role, email in people if (match := rules.match(role, email)) is not None]
+    blocked = [match for match in found if match.domain is not None]
+    matches = tuple(blocked or found)
     shared = event.invitees_counter.limit > 1 or len(active) > 1
-    others = len(active) - sum(match.role == "invitee" for match in matches)
-    why = ", ".join(dict.fromkeys(f"{match.role} of {match.domain}" for match in matches))
-    action: Literal["keep", "report", "cancel"] = "cancel"
-    if shared and others:
+    others = len(active) - sum(match.role == "invitee" for match in blocked)
+    why = ", ".join(dict.fromkeys(map(str, matches)))
+    action: Literal["keep", "report", "cancel", "undecided"] = "cancel" if blocked else "undecided"
+    if blocked and shared and others:
         why += f"; {pluralize(others, 'other invitee')}"
     if event.status == "canceled" or not matches:
         action = "keep"
-    elif shared and others and not rules.cancel_group_events:
+    elif blocked and shared and others and not rules.cancel_group_events:
         action = "report"
     hosts = (membership.user for membership in event.event_memberships)
     host_zone = next((host_zones[host] for host in hosts if host in host_zones), None)

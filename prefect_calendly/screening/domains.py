@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import idna
@@ -44,6 +46,61 @@ def normal_domain(text: str) -> str:
     return domain
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An e-mail address in the one form that can be compared."""
+
+    local: str = field(repr=False)
+    """In lower case, without quotes."""
+    domain: str
+    """As `comparable_domain` returns it."""
+
+
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_COMMENT = re.compile(rf"({_QUOTED})|\((?:[^()\\]|\\.)*\)", re.DOTALL)
+# Of what means something to a mail server, only quotes around the local part, or a word of it.
+_PLAIN_ADDRESS = re.compile(
+    rf"(?P<local>(?:{_QUOTED}|[^\s\"\\()<>\[\],:;@]++|@)*)@(?P<domain>[\w.\-\x80-\U0010ffff]+)", re.DOTALL
+)
+_LONGEST_ADDRESS = 1_000
+
+
+def read_address(text: str) -> Address | None:
+    """Read an e-mail address as a mail server does: without blanks, comments, quotes, and a name before it.
+
+    Args:
+        text: The address, as somebody has typed it.
+
+    Returns:
+        The address; None if it is no plain one: a group, several addresses, an IP address, or none at all.
+
+    Example:
+        >>> read_address('"Jane" (from work) <"jane"@Mail.Example>')
+        Address(domain='mail.example')
+    """
+    if len(text) > _LONGEST_ADDRESS:
+        return None
+    found = _PLAIN_ADDRESS.fullmatch(text) if text.isascii() else None
+    if found is None:
+        found = _PLAIN_ADDRESS.fullmatch(_without_extras(unicodedata.normalize("NFKC", text)))
+    domain = comparable_domain(found["domain"]) if found else ""
+    if found is None or not domain or not domain.isprintable():
+        return None
+    local = found["local"].casefold()
+    if '"' in local:
+        local = re.sub(_QUOTED, lambda quoted: re.sub(r"\\(.)", r"\1", quoted[0][1:-1]), local, flags=re.DOTALL)
+    return Address(local, domain)
+
+
+def _without_extras(text: str) -> str:
+    """Return an address without comments, the name before it, and blanks that mean nothing."""
+    while (shorter := _COMMENT.sub(lambda found: found[1] or " ", text)) != text:  # comments may be nested
+        text = shorter
+    if named := re.fullmatch(r"[^<>@]*<([^<>]*)>\s*", text):
+        text = named[1]
+    return re.sub(r"\s*([@.\u3002])\s*", r"\1", text.strip())
+
+
 def normal_email(text: str) -> str:
     """Return an e-mail address in the one form that can be compared: lower case, its domain as `normal_domain`.
 
@@ -60,10 +117,10 @@ def normal_email(text: str) -> str:
         >>> normal_email(" Jane@Bücher.Example")
         'jane@xn--bcher-kva.example'
     """
-    local, _, domain = text.strip().rpartition("@")
-    if not local or "@" in local or any(letter.isspace() for letter in local):
+    address = read_address(text)
+    if address is None or not address.local or re.search(r"[@\s]", address.local):
         raise ValueError("must be an e-mail address such as jane@example.com")
-    return f"{local.casefold()}@{normal_domain(domain)}"
+    return f"{address.local}@{normal_domain(address.domain)}"
 
 
 def comparable_domain(text: str) -> str:
@@ -75,9 +132,7 @@ def comparable_domain(text: str) -> str:
         >>> comparable_domain("under_score.Bücher.example")
         'under_score.xn--bcher-kva.example'
     """
-    return ".".join(
-        _comparable_label(label) for label in re.split(r"[.\u3002\uff0e\uff61]", text.strip(" <>")) if label
-    )
+    return ".".join(_comparable_label(label) for label in re.split(r"[.\u3002\uff0e\uff61]", text) if label)
 
 
 def _comparable_label(label: str) -> str:
@@ -120,8 +175,13 @@ def _public_suffixes() -> PublicSuffixList:
 
 
 def mask_email(email: str) -> str:
-    """Hide who an address belongs to and keep its domain: `b…@example.com`."""
+    """Hide who an address belongs to and keep its domain: `b…@example.com`; of what is no address, keep a letter."""
+    address = read_address(email)
+    if address is None:
+        return f"{email[:1].strip('…')}…"
     local, _, domain = email.rpartition("@")
+    if '"' in email or not _PLAIN_ADDRESS.fullmatch(email):
+        local, domain = address.local.strip('"\\()<>[],:; '), address.domain
     return f"{local[:1]}…@{domain}"
 
 

@@ -117,6 +117,7 @@ class CancelPage:
                     f"{pluralize(report.events_matched, 'event')} with somebody of a blocked domain",
                     f"{report.to_cancel} to cancel (cap {run.cap})",
                     f"{report.reported} only to report: others have booked them too",
+                    f"{report.undecided} undecided: an address cannot be read, look at them yourself",
                 ],
                 "Approval": self._approval(),
                 "Result": self._result(report),
@@ -186,6 +187,7 @@ class CancelPage:
     def _problems(self) -> list[str]:
         plan, outcomes = self.run.plan, self.run.outcomes or {}
         problems = [f"{each.uuid}: could not be checked: {escape_cell(each.why)}" for each in plan.of("unknown")]
+        problems += [f"{each.uuid}: undecided: {escape_cell(each.why)}" for each in plan.of("undecided")]
         problems += [
             f"{each.uuid}: {escape_cell(outcome.detail)}"
             for each in plan.of("cancel")
@@ -223,6 +225,8 @@ class ScreenPage(CancelPage):
         """Return how the run stands, in one line."""
         if self.run.decision.action == "report":
             return "1 group event is only reported: others have booked it too"
+        if self.run.decision.action == "undecided":
+            return "1 event is undecided: an address cannot be read, look at it yourself"
         if self.run.outcome is not None and self.run.outcome.result in ("already canceled", "left alone"):
             return f"0 events canceled: {self.run.outcome}"
         return super().headline()

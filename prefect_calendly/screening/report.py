@@ -18,6 +18,7 @@ class CancelReport(Parameters):
     events_matched: int = Field(description="Events with somebody of a blocked domain.")
     to_cancel: int = Field(description="Events that were to be canceled; in a dry run, would be.")
     reported: int = Field(description="Group events that are only reported, for the sake of the others who booked.")
+    undecided: int = Field(description="Events with an address that cannot be read: look at them yourself.")
     canceled: int = Field(description="Events that this run has canceled.")
     already_canceled: int = Field(description="Events that somebody else canceled meanwhile.")
     left_alone: int = Field(description="Events that have begun, disappeared or become another case meanwhile.")
@@ -31,7 +32,7 @@ class CancelReport(Parameters):
 
 Result = Literal["canceled", "already canceled", "left alone", "failed"]
 """What became of an event that was to be canceled."""
-Action = Literal["kept", "nothing to do", "only reported", "would be canceled"] | Result
+Action = Literal["kept", "nothing to do", "only reported", "undecided", "would be canceled"] | Result
 """What was done about a booking."""
 
 

@@ -87,6 +87,8 @@ class CancelRun:
             return "could not be checked"
         if decision.action == "report":
             return "only reported"
+        if decision.action == "undecided":
+            return "undecided"
         if self.dry_run:
             return "would be canceled"
         if self.over_cap:
@@ -113,6 +115,7 @@ class CancelRun:
             events_matched=len(planned) + len(self.plan.of("report")),
             to_cancel=len(planned),
             reported=len(self.plan.of("report")),
+            undecided=len(self.plan.of("undecided")),
             canceled=len(canceled),
             already_canceled=results.count("already canceled"),
             left_alone=results.count("left alone"),
@@ -185,6 +188,8 @@ class ScreenRun(CancelRun):
             return "nothing to do"
         if self.decision.action == "report":
             return "only reported"
+        if self.decision.action == "undecided":
+            return "undecided"
         if self.decision.action != "cancel":
             return "kept"
         return "would be canceled" if self.outcome is None else self.outcome.result

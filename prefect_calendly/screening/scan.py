@@ -42,7 +42,7 @@ async def scan_events(credentials: CalendlyCredentials, policy: CancelPolicy, *,
         events_per_task: How many events' invitees are in memory at once; more where there are very many events.
 
     Returns:
-        The plan: what to cancel, what only to report, and what could not be read.
+        The plan: what to cancel, what only to report, what a person must look at, and what could not be read.
 
     Raises:
         ValueError: `policy.starting_at` plus `horizon_days` lies in the past.
@@ -134,6 +134,8 @@ def _log(plan: Plan) -> None:
         "%s checked, %s of them new or changed: %s to cancel, %s only to report, %s could not be checked",
         *(pluralize(plan.checked, "event"), plan.read, to_cancel, len(plan.of("report")), len(plan.of("unknown"))),
     )
+    if undecided := plan.of("undecided"):
+        logger.warning("%s undecided: an address cannot be read", pluralize(len(undecided), "event"))
     for warning in plan.warnings:
         logger.warning("%s", warning)
     if to_cancel > most:
@@ -160,4 +162,6 @@ async def save_cursor(plan: Plan, rescan: Iterable[str] = ()) -> None:
     """
     keep_for = timedelta(hours=plan.policy.full_scan_hours)
     if plan.cursor is not None and keep_for and not plan.of("unknown"):
+        # Nobody is to think that it was kept: what is undecided is in the table of every run.
+        rescan = [*rescan, *(decision.event for decision in plan.of("undecided"))]
         await save_state(plan.cursor_name, with_rescan(plan.cursor, rescan), keep_for=keep_for)

@@ -116,6 +116,17 @@ async def test_a_group_event_that_others_have_booked_is_only_reported(
     assert (report.action, status(sandbox, invitee)) == ("only reported", "active")
 
 
+async def test_an_address_that_cannot_be_read_is_for_a_person_to_look_at(
+    sandbox: Sandbox, credentials: CalendlyCredentials, recorder: list[tuple[str | None, str]], inline: Inline
+) -> None:
+    invitee = booked(sandbox, "friends: eve@blocked.example;")
+    report = await screened(credentials, invitee, notify=RECORDER)
+    assert (report.action, status(sandbox, invitee)) == ("undecided", "active")
+    assert report.why == "invitee whose address cannot be read"
+    assert inline.artifact(SCREEN_SUMMARY_KEY).startswith("# 1 event is undecided: an address cannot be read")
+    assert len(recorder) == 1
+
+
 async def test_what_is_past_help_is_left_alone(sandbox: Sandbox, credentials: CalendlyCredentials) -> None:
     begun = booked(sandbox, start_time=datetime.now(UTC) - timedelta(minutes=5))
     assert (await screened(credentials, begun)).why == "it has begun"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_calendly.screening.decision import Decision, Rules, decide, own_domain_warnings
+from prefect_calendly.screening.domains import Address
 from prefect_calendly.screening.policy import CancelPolicy
 from tests.screening.conftest import BAD, GOOD, WORSE, event_of, invitee_of, policy_of
 from tests.world import ALICE
@@ -37,6 +38,17 @@ def action_for(email: str, *domains: str, own: tuple[str, ...] = (), **members: 
         ("eve@-x.ｂlocked.example。", "blocked.example"),
         ("eve@\N{CROSS MARK}.Blocked.example", "blocked.example"),
         ("odd@name@blocked.example", "blocked.example"),
+        ("eve@blocked.example\t", "blocked.example"),
+        ("\u00a0eve @ blocked . example\r\n ", "blocked.example"),
+        ("eve@blocked.example(work (at (home)))", "blocked.example"),
+        ("eve(\\))@(a)blocked(b).(c)example", "blocked.example"),
+        ("eve@blocked\u2024example", "blocked.example"),
+        ("eve\uff20blocked\ufe52example", "blocked.example"),
+        ("eve@blo\u00adck\u200bed.example", "blocked.example"),
+        ('"eve"@blocked.example', "blocked.example"),
+        ('"e@good.example"@blocked.example', "blocked.example"),
+        ("Eve <eve@blocked.example>", "blocked.example"),
+        ('"Eve, (work)" < eve@blocked.example > (home)', "blocked.example"),
     ],
 )
 def test_an_address_of_a_blocked_domain_is_found_however_it_is_written(email: str, domain: str) -> None:
@@ -51,12 +63,59 @@ def test_an_address_of_a_blocked_domain_is_found_however_it_is_written(email: st
         "eve@example",
         "blocked.example@good.example",
         "eve@xblocked.example",
-        "eve@",
-        "",
+        "eve(@blocked.example)@good.example",
+        '"eve@blocked.example"@good.example',
+        '"(eve"@good.example',
+        '"blocked.example" <eve@good.example>',
     ],
 )
 def test_a_look_alike_is_kept(email: str) -> None:
     assert action_for(email) == "keep"
+
+
+UNREADABLE = [
+    "",
+    "eve",
+    "eve@",
+    "friends: eve@blocked.example;",
+    "eve@[blocked.example]",
+    "eve@[192.0.2.1]",
+    "eve@blocked.example, eva@good.example",
+    "eve@blocked.example eva@good.example",
+    "eve@blocked.example <eva@good.example>",
+    "<@blocked.example:eva@good.example>",
+    '"eve@good.example',
+    "eve@good.example(",
+    "eve@blocked.example\x00",
+    "eve@blocked\u202e.example",
+    "eve@bl ocked.example",
+    "e@x" * 400,
+]
+
+
+@pytest.mark.parametrize("email", UNREADABLE)
+def test_what_is_no_plain_address_is_for_a_person_to_look_at_and_never_kept_or_canceled(email: str) -> None:
+    decision = decision_of(policy_of(), email)
+    assert (decision.action, decision.why) == ("undecided", "invitee whose address cannot be read")
+    assert [match.email for match in decision.matches] == [email]
+    assert decision_of(policy_of(), GOOD, guests=[email]).why == "guest whose address cannot be read"
+    assert decision_of(policy_of(check_guests=False), GOOD, guests=[email]).action == "keep"
+    assert decision_of(policy_of(), email, status="canceled").action == "keep"
+
+
+@pytest.mark.parametrize(
+    ("emails", "limit", "group_events", "action"),
+    [
+        ([BAD, "eve@"], 10, "report", "report"),
+        ([BAD, "eve@"], 10, "cancel", "cancel"),
+        ([GOOD, "eve@"], 10, "cancel", "undecided"),
+    ],
+)
+def test_who_cannot_be_read_counts_as_another_invitee_of_a_group_event(
+    emails: list[str], limit: int, group_events: str, action: str
+) -> None:
+    assert decision_of(policy_of(group_events=group_events), *emails, limit=limit).action == action
+    assert decision_of(policy_of(), "eve@", guests=[BAD]).why == "guest of blocked.example"
 
 
 def test_subdomains_are_kept_where_they_are_not_included() -> None:
@@ -69,12 +128,21 @@ def test_subdomains_are_kept_where_they_are_not_included() -> None:
     [
         ({"allowed_emails": ["EVE@Blocked.Example"]}, "keep"),
         ({"allowed_emails": ["eva@blocked.example"]}, "cancel"),
+        ({"allowed_emails": ['"eve" @blocked.example']}, "keep"),
         ({"allowed_domains": ["blocked.example"]}, "keep"),
         ({"allowed_domains": ["other.example"]}, "cancel"),
     ],
 )
 def test_the_allow_list_beats_the_block_list(allowed: dict[str, Any], action: str) -> None:
     assert action_for("Eve@blocked.example", **allowed) == action
+
+
+@pytest.mark.parametrize(
+    "email", ['"vip"@blocked.example', '"v\\ip"@blocked.example', "Vip (me) <VIP@blocked.example>"]
+)
+def test_who_is_allowed_is_so_however_the_address_is_written(email: str) -> None:
+    assert action_for(email, allowed_emails=["vip@blocked.example"]) == "keep"
+    assert action_for(email, allowed_emails=["vap@blocked.example"]) == "cancel"
 
 
 def test_an_allowed_part_of_a_blocked_domain_is_kept() -> None:
@@ -170,8 +238,8 @@ def test_with_long_lists_an_address_costs_a_few_lookups_in_sets() -> None:
     rules = Rules.of(CancelPolicy.model_construct(blocked_domains=blocked, allowed_domains=allowed))
     rules = replace(rules, **{name: Counting(getattr(rules, name)) for name in ("blocked", "allowed", "own")})
     Counting.lookups = 0
-    assert rules.blocked_domain("eve@mail.bad9999.example") == "bad9999.example"
-    assert rules.blocked_domain("eve@mail.good9999.example") is None
+    assert rules.blocked_domain(Address("eve", "mail.bad9999.example")) == "bad9999.example"
+    assert rules.blocked_domain(Address("eve", "mail.good9999.example")) is None
     assert Counting.lookups <= 4 * 3
 
 

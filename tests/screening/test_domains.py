@@ -1,14 +1,23 @@
 """Domains and addresses are compared in one form, and a domain that stands for everybody is no domain to block."""
 
+import re
 import string
 
 import idna
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from prefect_calendly.screening.domains import comparable_domain, normal_domain, registrable_domain
+from prefect_calendly.screening.domains import (
+    Address,
+    comparable_domain,
+    mask_email,
+    normal_domain,
+    normal_email,
+    read_address,
+    registrable_domain,
+)
 from prefect_calendly.screening.policy import CancelPolicy
 
 
@@ -58,3 +67,45 @@ def test_what_is_normal_stays_so_when_it_is_compared(labels: list[str]) -> None:
     except ValueError:
         return
     assert comparable_domain(".".join(labels)) == domain == comparable_domain(domain) == normal_domain(domain)
+
+
+words = st.text(string.ascii_lowercase + string.digits + "-+_'", min_size=1, max_size=8)
+comments = st.recursive(
+    st.text(string.ascii_letters + ' @.<,"', max_size=5),
+    lambda inner: inner.map(lambda text: f"({text})"),
+    max_leaves=3,
+).map(lambda text: f"({text})")
+blanks = st.lists(st.sampled_from(["", " ", "\t", "\r\n "]) | comments, max_size=2).map("".join)
+
+
+@settings(max_examples=30)
+@given(st.data(), st.lists(words, min_size=1, max_size=3), st.lists(words, min_size=2, max_size=3))
+def test_comments_blanks_and_quotes_change_no_address(data: st.DataObject, local: list[str], labels: list[str]) -> None:
+    domain = ".".join("".join(filter(str.isalnum, label)) or "x" for label in labels)
+    quoted = ".".join(f'"{word}"' if data.draw(st.booleans()) else word for word in local)
+    parts = re.split(r"([.@])", f"{quoted}@{domain}")
+    written = "".join(data.draw(blanks) + part for part in parts) + data.draw(blanks)
+    assert read_address(written) == Address(".".join(local), domain)
+    assert normal_email(written) == f"{'.'.join(local)}@{domain}"
+
+
+@given(st.text(max_size=40) | st.text('"\\\\()<>@.,;: \\tabé', max_size=60))
+def test_whatever_is_written_is_an_address_or_none_and_is_masked(text: str) -> None:
+    address = read_address(text)
+    assert address is None or address.domain
+    assert mask_email(mask_email(text)) == mask_email(text)
+
+
+@pytest.mark.parametrize(
+    ("email", "shown"),
+    [
+        ("bob@example.com", "b…@example.com"),
+        ("bob@bücher.example", "b…@bücher.example"),
+        ("bob@example.com (Bob Smith)", "b…@example.com"),
+        ("Bob: bob.smith@example.com, al@example.com;", "B…"),
+        ("bob.smith", "b…"),
+        ("", "…"),
+    ],
+)
+def test_a_masked_address_shows_its_domain_and_nothing_else(email: str, shown: str) -> None:
+    assert mask_email(email) == shown

@@ -1,5 +1,6 @@
 """A second scan reads what is new or has changed, and nothing else; whatever was left undone is read again."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from flows.cancel_blocked_domains import cancel_blocked_domains
 from prefect_calendly import CalendlyCredentials
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.screening import scan
-from prefect_calendly.screening.page import SUMMARY_KEY
+from prefect_calendly.screening.page import DECISIONS_KEY, SUMMARY_KEY
 from prefect_calendly.screening.policy import CancelPolicy
 from prefect_calendly.screening.report import CancellationsFailedError, CancelReport, TooManyCancellationsError
 from prefect_calendly.screening.unchanged import Unchanged
@@ -58,6 +59,30 @@ async def test_a_day_with_33_changes_among_100_events_takes_37_requests(
     assert second.requests == 2 + 2 + 33 + 10
     third = await run(credentials)
     assert (third.events_read, third.to_cancel, third.reported) == (3, 0, 3)  # those groups are read each time
+
+
+async def test_an_address_that_cannot_be_read_is_named_in_every_run_and_its_event_stays(
+    sandbox: Sandbox, credentials: CalendlyCredentials, inline: Inline, run_logs: list[str]
+) -> None:
+    sandbox.reset(events=0, invitees=0)
+    odd = [{"email": "j@[unwanted.example]"}]
+    uuid = uuid_of(sandbox.add_event(sandbox.clock() + timedelta(days=3), invitees=odd, created_at=LONG_AGO))
+    for dry_run in (True, False, False):
+        report = await run(credentials, dry_run=dry_run)
+        assert (report.undecided, report.to_cancel, report.reported, report.events_matched) == (1, 0, 0, 0)
+        (row,) = json.loads(inline.artifact(DECISIONS_KEY))
+        assert (row["event"], row["status"], row["why"]) == (
+            uuid,
+            "undecided",
+            "invitee whose address cannot be read",
+        )
+        assert "unwanted.example]" not in row["who"]
+        summary = inline.artifact(SUMMARY_KEY)
+        assert "- 1 undecided: an address cannot be read" in summary
+        assert f"- {uuid}: undecided: invitee whose address cannot be read" in summary
+    assert report.events_read == 1  # of all that were kept, none is read again
+    assert run_logs.count("1 event undecided: an address cannot be read") == 3
+    assert sandbox.state(full=True)["events"][uuid] == "active"
 
 
 async def test_another_policy_another_scope_and_a_dry_run_read_everything(
