@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from deployments.local import own_environment, sandbox_command
+from deployments.own_server import server_settings
 from deployments.processes import free_port, start_watchdog
 
 if TYPE_CHECKING:
@@ -117,12 +118,9 @@ def _end_processes() -> None:
 
 def _use_own_prefect(home: Path) -> str:
     """Point Prefect, which is not imported yet, to a home and a server of the demo's own; return the server's API."""
-    port = free_port()
     environment = own_environment(
         home,
-        PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
-        PREFECT_SERVER_API_HOST="127.0.0.1",
-        PREFECT_SERVER_API_PORT=str(port),
+        **server_settings(free_port(), secrets.token_hex(16)),
         PREFECT_SERVER_UI_ENABLED="false",
         PREFECT_UI_URL="",  # no links to pages that are not there
         PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL="0.2",
@@ -341,10 +339,11 @@ def _print_summary(steps: list[Step], home: Path) -> None:
         for path in step.artifacts:
             print(f"  artifact   {_shown(path)}")
         print()
-    server = Path(sys.executable).parent / "prefect"
+    server, password = Path(sys.executable).parent / "prefect", f"admin:{secrets.token_hex(8)}"
     print("To look at the runs and artifacts in Prefect's own pages, start its server:")
-    print(f"  DO_NOT_TRACK=1 PREFECT_HOME={shlex.quote(str(home / 'prefect'))} {_shown(server)} server start")
-    print("and open http://127.0.0.1:4200/v2/artifacts")
+    print(f"  DO_NOT_TRACK=1 PREFECT_HOME={shlex.quote(str(home / 'prefect'))} \\")
+    print(f"  PREFECT_SERVER_API_AUTH_STRING={password} {_shown(server)} server start")
+    print(f"and open http://127.0.0.1:4200/v2/artifacts, which asks for {password}")
     print()
 
 

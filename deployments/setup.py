@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,6 +29,7 @@ from prefect.workers.process import ProcessWorker
 
 from deployments.check import automations, prefect_yaml
 from deployments.files import FILE, ROOT
+from deployments.own_server import add_sign_in_page, server_settings, ui_link
 from prefect_calendly import CalendlyCredentials
 
 SUBSCRIPTION = "ensure-webhook-subscription/ensure-webhook-subscription"
@@ -63,11 +66,13 @@ async def set_up(home: Path, api: str, sandbox: str, receiver: str, *, runs: boo
     """
     if found := prefect_yaml.problems() + automations.problems():
         raise SetupError("the deployments have mistakes:\n  " + "\n  ".join(found))
-    key = json.loads((home / "state.json").read_text())["sandbox_key"]
+    state = json.loads((home / "state.json").read_text())
+    key, link = state["sandbox_key"], partial(ui_link, state["port"], state["password"])
     await _wait_for(f"{sandbox}/_sandbox/stats", "the sandbox", 60)
     say(f"Sandbox gateway: {sandbox}/calendly")
     await _wait_for(f"{api}/api/health", "the Prefect server", 180)
-    say(f"Prefect server: {api}")
+    add_sign_in_page(home / "ui")
+    say(f"Prefect server: {link('/dashboard')}")
     credentials = CalendlyCredentials(api_key=key, gateway_url=f"{sandbox}/calendly", connections_url=sandbox)
     await credentials.asave("main", overwrite=True)
     template = ProcessWorker.get_default_base_job_template()
@@ -82,19 +87,20 @@ async def set_up(home: Path, api: str, sandbox: str, receiver: str, *, runs: boo
     await _deliver_to(receiver)
     say("Deployments exist")
     if runs and nothing_yet:
-        await _first_runs(api, sandbox)
+        await _first_runs(link, sandbox)
     elif runs:
         await _run(SUBSCRIPTION)  # the sandbox has forgotten the last one
     part = home / "up.json.part"
     part.touch(mode=0o600)
     ready = {"api_url": f"{api}/api", "ui_url": api, "receiver_url": receiver, "sandbox_url": sandbox}
     ready["sandbox_key"] = key
+    ready["auth_string"] = server_settings(state["port"], state["password"])["PREFECT_API_AUTH_STRING"]
     part.write_text(json.dumps(ready, indent=2) + "\n")
     part.rename(home / "up.json")  # atomic, for whoever waits for it
     if runs:
         say("Book a meeting, and watch the deployment screen-booking cancel it:")
         print(f"    {sys.executable} -m prefect_calendly.sandbox book jane@blocked.example --url {sandbox}", flush=True)
-    say(f"Ready. Open {api}/v2/deployments; Ctrl-C stops everything.")
+    say(f"Ready. Open {link('/deployments')} (Ctrl-C stops everything).")
 
 
 def say(text: str) -> None:
@@ -135,7 +141,7 @@ async def _reschedule_interrupted(client: PrefectClient) -> None:
         say(f"The run {flow_run.name!r} was interrupted; it is rescheduled")
 
 
-async def _first_runs(api: str, sandbox: str) -> None:
+async def _first_runs(link: Callable[[str], str], sandbox: str) -> None:
     """Run a dry run, a subscription, a digest, one more that shows changes, and a plan that waits for approval."""
     say("Running some of them, so that there is something to look at …")
     await asyncio.gather(
@@ -151,7 +157,7 @@ async def _first_runs(api: str, sandbox: str) -> None:
         _run("cancel-blocked-domains/cancel-blocked-domains-with-approval"),
         _run("availability-digest/availability-digest"),
     )
-    say(f"A run waits for your approval (Resume): {api}/v2/runs/flow-run/{waiting}")
+    say(f"A run waits for your approval (Resume): {link(f'/runs/flow-run/{waiting}')}")
 
 
 async def _run(deployment: str) -> UUID:

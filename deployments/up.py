@@ -25,6 +25,7 @@ from honcho.printer import Message, Printer
 
 from deployments.files import ROOT
 from deployments.local import own_environment, sandbox_command
+from deployments.own_server import server_settings
 from deployments.processes import contained, end_all, free_port, is_free
 
 SIGNING_KEY_BLOCK = "calendly-signing-key"  # as in prefect.yaml
@@ -55,7 +56,7 @@ class Terminal(Printer):  # type: ignore[misc]
 
     def __init__(self, logs: Path) -> None:
         super().__init__()
-        logs.mkdir(exist_ok=True)
+        logs.mkdir(mode=0o700, exist_ok=True)  # setup prints links with the server's password
         self._logs = logs
         self._files: dict[str, TextIO] = {}
         self.first_to_stop: str | None = None
@@ -115,12 +116,12 @@ def _only_one(home: Path) -> Iterator[None]:
 
 
 def _state(home: Path, port: int | None) -> dict[str, Any]:
-    """Return ports and key: those of the last time, where the ports are still free."""
+    """Return ports, key and password: those of the last time, where the ports are still free."""
     path = home / "state.json"
     try:
-        state: dict[str, Any] = {"sandbox_key": secrets.token_urlsafe(24)}
+        state: dict[str, Any] = {"sandbox_key": secrets.token_urlsafe(24), "password": secrets.token_hex(16)}
         if path.exists():
-            state = json.loads(path.read_text())
+            state |= json.loads(path.read_text())
     except ValueError:
         raise Refused(f"{path} cannot be read: make clean removes it, and all data") from None
     if port is not None and not is_free(port):
@@ -137,12 +138,10 @@ def _run(home: Path, state: dict[str, Any], options: argparse.Namespace) -> int:
     api, sandbox, receiver = (f"http://127.0.0.1:{state[name]}" for name in ("port", "sandbox_port", "receiver_port"))
     environment = own_environment(
         home,
+        **server_settings(state["port"], state["password"]),
         PWD=str(ROOT),  # where the workers find the flows, see prefect.yaml
         PYTHONUNBUFFERED="1",
-        PREFECT_API_URL=f"{api}/api",
-        PREFECT_SERVER_API_HOST="127.0.0.1",
-        PREFECT_SERVER_API_PORT=str(state["port"]),  # not as an option, which the UI would not know
-        PREFECT_SERVER_UI_API_URL=f"{api}/api",
+        PREFECT_SERVER_UI_STATIC_DIRECTORY=str(home / "ui"),
         PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false",
         PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED=str(not options.no_schedules).lower(),
         PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE="200",

@@ -37,10 +37,28 @@ def running_prefect_server(home: Path) -> Iterator[dict[Any, str]]:
     Raises:
         FailedError: It did not start; the message has what it printed.
     """
+    with server_process(home, free_port()) as settings:
+        yield settings
+        # What this process still has to say it would try to say at its end, for a minute.
+        APILogHandler().flush()
+        EventsWorker.drain_all()
+
+
+@contextlib.contextmanager
+def server_process(home: Path, port: int, **more: str) -> Iterator[dict[Any, str]]:
+    """As `running_prefect_server`, for tests that do not use Prefect in their own process.
+
+    Args:
+        home: The folder.
+        port: Where it listens.
+        more: Environment variables of its own; they win.
+
+    Raises:
+        FailedError: It did not start; the message has what it printed.
+    """
     # Prefect takes a database of this name for one in memory, and opens one connection only. With more of them SQLite
     # refuses a write now and then ("database is locked"), and the client sleeps for two seconds.
     database = prepare_database(home / ":memory:")
-    port = free_port()
     settings = {
         PREFECT_API_URL: f"http://127.0.0.1:{port}/api",
         PREFECT_SERVER_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}",
@@ -53,13 +71,11 @@ def running_prefect_server(home: Path) -> Iterator[dict[Any, str]]:
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in _SERVICES},
+        **more,
     }
     processes = Processes(home)
     processes.start("server", ["-m", "prefect", "server", "start"], environment, f"{settings[PREFECT_API_URL]}/health")
     try:
         yield settings
-        # What this process still has to say it would try to say at its end, for a minute.
-        APILogHandler().flush()
-        EventsWorker.drain_all()
     finally:
         processes.end("server", signal.SIGTERM)

@@ -21,7 +21,7 @@ import httpx
 import psutil
 import pytest
 from prefect.artifacts import Artifact
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, get_current_settings
 from pydantic import BaseModel
 
 from deployments.processes import MARK
@@ -222,10 +222,27 @@ class Stack:
     receiver_url: str
     sandbox_url: str
     sandbox_key: str
+    auth_string: str
+
+    @property
+    def settings(self) -> dict[Any, str]:
+        """What Prefect's client needs to use the server."""
+        return {PREFECT_API_URL: self.api_url, PREFECT_API_AUTH_STRING: self.auth_string}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same for another process."""
+        return {setting.name: value for setting, value in self.settings.items()}
 
     def prefect(self) -> httpx.Client:
-        """A client of the Prefect server, patient with its SQLite: 503 says that the database is locked just now."""
-        return httpx.Client(base_url=self.api_url, transport=_Patient(), timeout=120)
+        """A client of the Prefect server."""
+        return prefect_api(self.api_url, self.auth_string)
+
+
+def prefect_api(api_url: str, auth_string: str) -> httpx.Client:
+    """A client of a Prefect server with a password, patient with its SQLite: 503 says that the database is locked."""
+    user, _, password = auth_string.partition(":")
+    return httpx.Client(base_url=api_url, auth=(user, password), transport=_Patient(), timeout=120)
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

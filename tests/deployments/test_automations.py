@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from deployments import automations
 from deployments.files import AUTOMATIONS
@@ -27,7 +27,7 @@ def file(stack: Stack, tmp_path: Path) -> Iterator[Path]:
     """The shipped automations under names of this test's own; nothing is left of them."""
     path = tmp_path / "automations.yaml"
     path.write_text(AUTOMATIONS.read_text().replace("name: calendly - ", f"name: {PREFIX} - "))
-    with temporary_settings({PREFECT_API_URL: stack.api_url}), stack.prefect() as http:
+    with temporary_settings(stack.settings), stack.prefect() as http:
         yield path
         for each in there(http):
             http.delete(f"/automations/{each['id']}").raise_for_status()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from deployments.check import __main__ as command
 from deployments.check import automations, prefect_yaml, server
@@ -370,7 +370,7 @@ async def test_pools_and_blocks_that_are_not_there_are_named(stack: Stack, tmp_p
     of(file, DIGEST)["parameters"]["credentials"]["$ref"]["block_document_slug"] = "calendly-credentials/other"
     path = tmp_path / "prefect.yaml"
     path.write_text(yaml.safe_dump(file))
-    with temporary_settings({PREFECT_API_URL: stack.api_url}):
+    with temporary_settings(stack.settings):
         assert await server.problems() == []
         found = await server.problems(path)
         assert [problem.partition(": does not exist")[0] for problem in found] == [

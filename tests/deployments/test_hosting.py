@@ -40,6 +40,7 @@ NEEDED = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE",
     "PREFECT_SERVER_ENCRYPTION_KEY",
     "PREFECT_SERVER_API_AUTH_STRING",
+    "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS",
     "PREFECT_SERVER_UI_API_URL",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED",
 }
@@ -91,6 +92,14 @@ def test_api_and_services_have_every_setting_that_they_must_agree_about() -> Non
         text = UNITS[f"prefect-calendly-{unit}.service"]
         assert "EnvironmentFile=/opt/prefect-calendly/deployments/server.env" in text
         assert "EnvironmentFile=/etc/prefect-calendly/server.env" in text
+
+
+def test_only_the_ui_of_the_server_itself_is_answered() -> None:
+    unit = dotenv_values(HERE / "systemd" / "server.env.example")
+    compose = {name: re.sub(r":\?[^}]*", "", value) for name, value in SERVICES["api"]["environment"].items()}
+    for settings, address in ((unit, unit["PREFECT_UI_URL"]), (compose, "${PUBLIC_URL}")):
+        assert settings["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == address
+        assert settings["PREFECT_SERVER_UI_API_URL"] == f"{address}/api"
 
 
 def test_what_runs_flows_gets_neither_the_database_nor_the_encryption_key() -> None:

@@ -98,7 +98,7 @@ def test_without_a_server_or_a_block_it_says_what_to_do(stack: Stack, tmp_path: 
     file = tmp_path / "prefect.yaml"
     text = FILE.read_text().replace("calendly-credentials/main", "calendly-credentials/none")
     file.write_text(text)
-    done = serving(str(file), PREFECT_API_URL=stack.api_url)
+    done = serving(str(file), **stack.environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("block calendly-credentials/none: does not exist; save it")
     assert done.stderr.count("\n") == 1
@@ -108,7 +108,7 @@ def test_a_served_deployment_runs_and_stops_with_its_process(stack: Stack, tmp_p
     file, log = tmp_path / "prefect.yaml", tmp_path / "log"
     file.write_text(yaml.safe_dump({"pull": [], "deployments": [written(3, name="served")]}))
     command = [sys.executable, "-m", "deployments.serve", str(file)]
-    environment = {**os.environ, "PREFECT_API_URL": stack.api_url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    environment = {**os.environ, **stack.environment, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     with log.open("w") as output, stack.prefect() as http:
         process = psutil.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:

@@ -21,6 +21,7 @@ import pytest
 
 from deployments.files import deployments_of
 from deployments.local import own_environment
+from deployments.own_server import ui_link
 from deployments.processes import free_port, is_free
 from tests.support import ROOT, Stack, processes_of, running_stack, until
 
@@ -32,6 +33,11 @@ def ask(stack: Stack, path: str, **body: Any) -> Any:
     with stack.prefect() as http:
         answer = http.post(path, json=body) if path.endswith("/filter") else http.get(path)
         return answer.raise_for_status().json()
+
+
+def link(stack: Stack, path: str) -> str:
+    """What it prints for a person to open a page of the UI."""
+    return ui_link(int(stack.ui_url.rpartition(":")[2]), stack.auth_string.partition(":")[2], path)
 
 
 def up(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +78,7 @@ def test_it_shows_its_progress_and_where_to_look(stack: Stack) -> None:
     )
     places = [shown.index(f"▸ {step}") for step in steps]
     assert places == sorted(places)
-    assert f"{stack.ui_url}/v2/deployments" in shown
+    assert link(stack, "/deployments") in shown
     assert stack.sandbox_key not in shown
     assert (stack.home / "up.json").stat().st_mode & 0o777 == 0o600
 
@@ -114,9 +120,17 @@ def test_some_runs_are_there_to_look_at_and_one_awaits_a_person(stack: Stack) ->
         (f"webhook of {stack.receiver_url.removeprefix('http://')}, scope organization", "Completed"),
     ]
     (waiting,) = [run["id"] for run in runs if run["state"]["name"] == "Suspended"]
-    assert f"{stack.ui_url}/v2/runs/flow-run/{waiting}" in stack.log.read_text()
+    assert link(stack, f"/runs/flow-run/{waiting}") in stack.log.read_text()
     logs = ask(stack, "/logs/filter", logs={"flow_run_id": {"any_": [waiting]}})
     assert [log["level"] for log in logs if "Suspended" in log["message"]] == [logging.INFO]
+
+
+def test_the_servers_password_is_only_where_its_owner_can_read_it(stack: Stack) -> None:
+    password = stack.auth_string.partition(":")[2]
+    assert (stack.home / "logs").stat().st_mode & 0o777 == 0o700
+    holding = {path.name for path in stack.home.rglob("*") if path.is_file() and password.encode() in path.read_bytes()}
+    assert holding == {"state.json", "up.json", "setup.log"}
+    assert not [process for process in processes_of(stack.home) if password in " ".join(process.cmdline())]
 
 
 def test_the_page_calls_the_server_that_it_comes_from(stack: Stack) -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from deployments import automations
 from deployments.files import EVENT_AUTOMATIONS
@@ -115,7 +115,7 @@ def told(stack: Stack, tmp_path: Path) -> Iterator[Receiver]:
     block = CustomWebhookNotificationBlock(
         name=name, url=receiver.url, method="POST", json_data={"subject": "{{subject}}", "body": "{{body}}"}
     )
-    with temporary_settings({PREFECT_API_URL: stack.api_url}), stack.prefect() as http:
+    with temporary_settings(stack.settings), stack.prefect() as http:
         block.save(name)
         asyncio.run(automations.apply(tmp_path / "automations.yaml"))
         yield receiver

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from deployments.local import own_environment
 from deployments.processes import contained
 from tests.endurance.running import ROOT, FailedError, ask, until
@@ -62,7 +64,7 @@ def _up(home: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
     """Serve the deployments from one process instead of the work pool."""
-    environment = own_environment(home, PREFECT_API_URL=stack["api_url"])
+    environment = own_environment(home, PREFECT_API_URL=stack["api_url"], PREFECT_API_AUTH_STRING=stack["auth_string"])
     # Otherwise Prefect would keep the work pool of a deployment that exists.
     delete = [sys.executable, "-m", "prefect", "--no-prompt", "deployment", "delete", "--all"]
     subprocess.run(delete, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
@@ -70,9 +72,11 @@ def _served(home: Path, stack: dict[str, str]) -> Iterator[None]:
         process = subprocess.Popen(
             [sys.executable, "-m", "deployments.serve"], cwd=ROOT, env=environment, stdout=output, stderr=output
         )
+    user, _, password = stack["auth_string"].partition(":")
     try:
-        deployment = f"{stack['api_url']}/deployments/name/screen-booking/screen-booking"
-        until("the deployments are served", lambda: ask(deployment), 60)
+        with httpx.Client(base_url=stack["api_url"], auth=(user, password), trust_env=False) as http:
+            deployment = "/deployments/name/screen-booking/screen-booking"
+            until("the deployments are served", lambda: http.get(deployment).is_success, 60)
         time.sleep(5)  # until its triggers exist and it polls for runs
         yield
     finally:

@@ -7,15 +7,18 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from tests.support import Stack
-from tests.ui.person import Person
+from tests.ui.person import Person, signed_in
 
+FOREIGN_HOST = "elsewhere.example"
+"""A name that the browser takes for this machine, as one of an attacker is after DNS rebinding."""
 _ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no logos, no telemetry
+    # No logos, no telemetry.
+    f"--host-resolver-rules=MAP {FOREIGN_HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
 
@@ -31,25 +34,28 @@ def _chromium() -> str:
 
 # For this package only: a sync Playwright leaves an event loop that looks as if it ran, which async tests do not stand.
 @pytest.fixture(scope="package")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """One Chromium for all tests here, which keeps the UI's programs as a person's browser does."""
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests here."""
     path = _chromium()
     with sync_playwright() as playwright:
-        profile = tmp_path_factory.mktemp("chromium")
-        browser = playwright.chromium.launch_persistent_context(
-            profile, executable_path=path, args=list(_ARGUMENTS), locale="en-GB"
-        )
-        browser.set_default_timeout(60_000)
+        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
         yield browser
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def profile(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """The browser of somebody who has opened a link of `make up`: it keeps the password, and the UI's programs."""
+    stack: Stack = request.getfixturevalue("stack")  # no argument: it would be started before we know of Chromium
+    profile = browser.new_context(locale="en-GB", storage_state=signed_in(stack.ui_url, stack.auth_string))
+    profile.set_default_timeout(60_000)
+    yield profile
+    profile.close()
+
+
 @pytest.fixture
-def person(browser: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Person]:
+def person(profile: BrowserContext, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Person]:
     """Somebody who looks at the Prefect UI; what is on the screen at the end is kept in `.screenshots`."""
-    stack: Stack = request.getfixturevalue(
-        "stack"
-    )  # not as an argument: it would be started before we know of Chromium
-    person = Person(browser, stack, request.node.name)
+    person = Person(profile, stack, request.node.name)
     yield person
     person.leave()

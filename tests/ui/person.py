@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from playwright.sync_api import BrowserContext, Locator, Page, Response, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Response, StorageState, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from prefect_calendly import CalendlyCredentials
 from tests.support import Stack
@@ -65,9 +65,9 @@ _SIDEWAYS = """() => {
 class Person:
     """Somebody with a browser."""
 
-    def __init__(self, browser: BrowserContext, stack: Stack, name: str) -> None:
+    def __init__(self, profile: BrowserContext, stack: Stack, name: str) -> None:
         self.stack = stack
-        self._browser = browser
+        self._profile = profile
         self._name = re.sub(r"\W+", "-", name).strip("-")
         self._pages: list[Page] = []
         self._api = stack.prefect()
@@ -77,7 +77,7 @@ class Person:
 
     def look(self, path: str, *, width: int = DESK, dark: bool = False) -> Page:
         """Open a page of the UI, such as `/blocks`, in a window of its own."""
-        page = self._browser.new_page()
+        page = self._profile.new_page()
         self._pages.append(page)
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if dark else "light")
@@ -160,7 +160,7 @@ class Person:
         """Use Prefect's client in another thread: in this one, Playwright's event loop seems to be running."""
 
         def there() -> T:
-            with temporary_settings({PREFECT_API_URL: self.stack.api_url}):
+            with temporary_settings(self.stack.settings):
                 return work()
 
         with ThreadPoolExecutor(1) as thread:
@@ -196,6 +196,12 @@ class Person:
             trust_env=False,
         )
         return dict(answer.raise_for_status().json()["resource"])
+
+
+def signed_in(ui_url: str, auth_string: str) -> StorageState:
+    """What the browser stores for the UI once somebody has opened a link that brings the password along."""
+    password = {"name": "prefect-password", "value": base64.b64encode(auth_string.encode()).decode()}
+    return {"cookies": [], "origins": [{"origin": ui_url, "localStorage": [password]}]}
 
 
 def labels(page: Page | Locator) -> Locator:
