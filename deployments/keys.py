@@ -10,10 +10,12 @@ import asyncio
 import getpass
 import os
 import sys
+from typing import Any
 
 import httpx
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -68,13 +70,9 @@ async def save_maton_key(block: str, key: str) -> str:
     Raises:
         RefusedError: The key does not work, or Prefect's API does not answer as it should.
     """
-    others = {}
     try:
-        if (old := await _saved(block)) is not None:
-            others = {
-                name: getattr(old, name) for name in old.model_fields_set & CalendlyCredentials.model_fields.keys()
-            }
-        new = CalendlyCredentials(**{**others, "api_key": key})
+        old = await _saved(block)
+        new = CalendlyCredentials(**{**(old or {}), "api_key": key})
         check = await acheck_credentials(new)
         if not check.ok:
             raise RefusedError(str(check.problem))
@@ -85,16 +83,18 @@ async def save_maton_key(block: str, key: str) -> str:
         raise RefusedError(f"Prefect's API does not answer ({type(error).__name__}); see PREFECT_API_URL") from None
     except PrefectHTTPStatusError as error:
         raise RefusedError(f"Prefect's API answers {error.response.status_code}; its log says why") from None
-    return f"calendly-credentials/{block} {'has the new key' if old else 'was created'}: {check.user_name}"
+    return f"calendly-credentials/{block} {'was created' if old is None else 'has the new key'}: {check.user_name}"
 
 
-async def _saved(block: str) -> CalendlyCredentials | None:
-    try:
-        return await CalendlyCredentials.aload(block)
-    except ValueError as error:
-        if isinstance(error, ValidationError):
-            raise
-        return None
+async def _saved(block: str) -> dict[str, Any] | None:
+    """Return what is saved in a block, as it is: it may be one that cannot be loaded, because it has no key."""
+    async with get_client() as client:
+        try:
+            document = await client.read_block_document_by_name(block, "calendly-credentials")
+        except ObjectNotFound:
+            return None
+    known = CalendlyCredentials.model_fields
+    return {name: value for name, value in document.data.items() if name in known and value is not None}
 
 
 async def reencrypt(old: str, new: str) -> str:

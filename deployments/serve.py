@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from deployments.files import FILE, deployments_of
+from deployments.files import FILE, deployments_of, read_yaml
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -75,7 +75,7 @@ def main() -> int:
     if found:
         print(*found, sep="\n", file=sys.stderr)
         return 1
-    serve(*map(runner_deployment, deployments_of(options.file)), limit=options.limit)
+    serve(*map(runner_deployment, deployments_of(options.file, server=True)), limit=options.limit)
     return 0
 
 
@@ -83,7 +83,7 @@ def _environment_of_runs(path: Path) -> None:
     """Set the variables of `work_pool.job_variables.env`, before Prefect is imported and reads its settings."""
     wrong = (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)  # the check reports it
     with contextlib.suppress(*wrong):
-        for deployment in deployments_of(path):
+        for deployment in read_yaml(path)["deployments"]:
             variables = (deployment.get("work_pool") or {}).get("job_variables") or {}
             for name, value in (variables.get("env") or {}).items():
                 os.environ.setdefault(name, str(value))

@@ -28,7 +28,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 from prefect.workers.process import ProcessWorker
 
 from deployments.check import automations, prefect_yaml
-from deployments.files import FILE, ROOT
+from deployments.files import EXAMPLE_VALUES, FILE, ROOT, VALUES
 from deployments.own_server import add_sign_in_page, server_settings, ui_link
 from prefect_calendly import CalendlyCredentials
 
@@ -83,8 +83,10 @@ async def set_up(home: Path, api: str, sandbox: str, receiver: str, *, runs: boo
         await _reschedule_interrupted(client)
     (home / "worker-may-start").touch()
     say("Block calendly-credentials/main and work pool calendly exist; the worker starts")
-    await _deploy(home / "logs" / "deploy.log")
+    await _deploy(home)
     await _deliver_to(receiver)
+    if nothing_yet:
+        await _switch_on(SUBSCRIPTION, "cancel-blocked-domains/cancel-blocked-domains")
     say("Deployments exist")
     if runs and nothing_yet:
         await _first_runs(link, sandbox)
@@ -107,8 +109,11 @@ def say(text: str) -> None:
     print(f"▸ {text}", flush=True)
 
 
-async def _deploy(log: Path) -> None:
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(FILE), "--all"]
+async def _deploy(home: Path) -> None:
+    """Deploy with the example's values: the sandbox has bookings from its domains."""
+    file, log = home / "prefect.yaml", home / "logs" / "deploy.log"
+    file.write_text(FILE.read_text(encoding="utf-8").replace(VALUES, EXAMPLE_VALUES), encoding="utf-8")
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file), "--all"]
     with log.open("w") as output:
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         if await process.wait():
@@ -123,6 +128,15 @@ async def _deliver_to(receiver: str) -> None:
         subscription = {**deployment.parameters["subscription"], **here}
         update = DeploymentUpdate(parameters={**deployment.parameters, "subscription": subscription})
         await client.update_deployment(deployment.id, update)
+
+
+async def _switch_on(*names: str) -> None:
+    """Switch on schedules that are off until a person has looked: nothing here reaches a real calendar."""
+    async with get_client() as client:
+        for name in names:
+            deployment = await client.read_deployment_by_name(name)
+            for schedule in deployment.schedules:
+                await client.update_deployment_schedule(deployment.id, schedule.id, active=True)
 
 
 async def _reschedule_interrupted(client: PrefectClient) -> None:

@@ -49,12 +49,13 @@ async def ensure_webhook_subscription(
         ReceiverUnreachableError: The receiver does not answer (`check_receiver`); nothing was subscribed or deleted.
         GapNotFilledError: The subscription is as it should be, but the bookings that were not delivered before could
             not all be emitted; the next run tries again.
-        ValueError: The Secret block of the signing key or the notification block cannot be used, or there is a key to
-            rotate and no block; nothing was changed.
+        ValueError: The callback URL is a placeholder, the Secret block of the signing key or the notification block
+            cannot be used, or there is a key to rotate and no block; nothing was changed.
         CalendlyError: It could not be done; see `prefect_calendly.client.errors`.
     """
     await check_notifier(subscription.notify)
     async with published_run(subscription, dry_run=dry_run) as run:
+        subscription.check_callback(credentials.gateway_url)
         await check_keys(subscription.signing_key_block, rotate_now=rotate_key_now)
         run.account = await get_account(credentials)
         await recall_deliveries(run)

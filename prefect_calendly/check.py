@@ -15,6 +15,7 @@ from prefect_calendly.client.errors import CalendlyError, PlanRequiredError, Rol
 from prefect_calendly.client.identifiers import uuid_of
 from prefect_calendly.connections import connection_in_use
 from prefect_calendly.credentials import CalendlyCredentials
+from prefect_calendly.saved_credentials import BlockUnusableError, aload_credentials
 from prefect_calendly.tasks import run_sync
 from prefect_calendly.users import User, get_current_user_via
 
@@ -51,11 +52,20 @@ class AccountCheck(CredentialsCheck):
     flows: list[FlowCheck] = Field(default_factory=list, description="The flows, in alphabetical order.")
     request_limit: int | None = Field(None, description="Requests a minute that Calendly allows this user.")
     requests_left: int | None = Field(None, description="How many of them were left after this check.")
+    gateway_url: str | None = Field(None, description="Base URL of the gateway.")
 
     @property
     def complete(self) -> bool:
         """Whether the credentials work, and no flow lacks anything."""
         return self.ok and not any(flow.lacks for flow in self.flows)
+
+
+class CredentialsUnusableError(Exception):
+    """Calls with credentials do not work; the message says why, and what to do."""
+
+    def __init__(self, check: CredentialsCheck) -> None:
+        said = [each.rstrip(".") + "." for each in (check.problem, check.hint) if each]
+        super().__init__(" ".join(dict.fromkeys(said)))
 
 
 async def acheck_credentials(credentials: CalendlyCredentials) -> CredentialsCheck:
@@ -133,7 +143,7 @@ async def acheck_account(credentials: CalendlyCredentials, flows: Collection[str
     with count_requests() as meter:
         async with credentials.get_client() as client:
             check, user = await _identify(client, credentials.connection_id)
-            account = AccountCheck(**check.model_dump())
+            account = AccountCheck(**check.model_dump(), gateway_url=client.gateway_url)
             if user is not None:
                 await _look_around(client, user, account, chosen)
     return account.model_copy(update=_limit_of(meter))
@@ -159,6 +169,32 @@ def check_account(credentials: CalendlyCredentials, flows: Collection[str] | Non
         ```
     """
     return run_sync(lambda: acheck_account(credentials, flows), "check_account", "acheck_account")
+
+
+async def acheck_block(name: str, flows: Collection[str] | None = None) -> AccountCheck:
+    """Say what the credentials of a saved block can do, or why it cannot be used: `acheck_account` for a block.
+
+    Args:
+        name: Name of the Calendly Credentials block.
+        flows: Names of the flows to check; all by default.
+
+    Returns:
+        One answer with everything found out. If the block cannot be used, `ok` is false and `problem` says why.
+
+    Raises:
+        ValueError: There is no flow of such a name.
+
+    Example:
+        ```python
+        check = await acheck_block("main")
+        print(check.problem or "works")
+        ```
+    """
+    try:
+        credentials = await aload_credentials(name)
+    except BlockUnusableError as error:
+        return AccountCheck(ok=False, problem=error.problem, hint=error.hint)
+    return await acheck_account(credentials, flows)
 
 
 # Who it is

@@ -67,15 +67,14 @@ def check(*, block: str | None = None, flows: Flows = None, json: Flag = False) 
     """
     from prefect_calendly.check import acheck_account
 
-    async def run() -> tuple[CalendlyCredentials, AccountCheck]:
-        credentials = await _credentials(block)
-        return credentials, await acheck_account(credentials, _names(flows))
+    async def run() -> AccountCheck:
+        return await acheck_account(await _credentials(block), _names(flows))
 
     try:
-        credentials, account = asyncio.run(run())
+        account = asyncio.run(run())
     except ValueError as error:
         raise _Refused(str(error)) from None
-    print(account.model_dump_json(indent=2) if json else _as_text(account, credentials.gateway_url))
+    print(account.model_dump_json(indent=2) if json else _as_text(account))
     if not account.ok:
         return UNUSABLE
     return FINE if account.complete else LACKING
@@ -83,26 +82,17 @@ def check(*, block: str | None = None, flows: Flows = None, json: Flag = False) 
 
 async def _credentials(block: str | None) -> CalendlyCredentials:
     """Load the named block, or make credentials of the environment."""
-    import httpx
-    from prefect.exceptions import PrefectHTTPStatusError
     from pydantic import ValidationError
 
     from prefect_calendly import CalendlyCredentials
+    from prefect_calendly.saved_credentials import BlockUnusableError, aload_credentials
 
     try:
-        if block is None:
-            return CalendlyCredentials()
-        return await CalendlyCredentials.aload(block.removeprefix("calendly-credentials/"))
+        return CalendlyCredentials() if block is None else await aload_credentials(block)
     except ValidationError as error:
         raise _Refused(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-    except ValueError:
-        raise _Refused(
-            f"the Prefect server has no block calendly-credentials/{block}: save one in its UI, or name another"
-        ) from None
-    except (httpx.TransportError, RuntimeError) as error:
-        raise _Refused(f"the Prefect server does not answer ({type(error).__name__}): see PREFECT_API_URL") from None
-    except PrefectHTTPStatusError as error:
-        raise _Refused(f"the Prefect server answers {error.response.status_code}; its log says why") from None
+    except BlockUnusableError as error:
+        raise _Refused(str(error)) from None
 
 
 def _names(flows: Sequence[str] | None) -> list[str] | None:
@@ -112,46 +102,16 @@ def _names(flows: Sequence[str] | None) -> list[str] | None:
     return [name.strip().replace("-", "_") for each in flows for name in each.split(",") if name.strip()]
 
 
-def _as_text(account: AccountCheck, gateway_url: str) -> str:
-    lines = [f"{name:<13} {value}" for name, value in _facts(account, gateway_url)]
+def _as_text(account: AccountCheck) -> str:
+    from prefect_calendly.account_page import SAYS, facts, lacking
+
+    lines = [f"{name:<13} {value}" for name, value in facts(account)]
     if account.flows:
         lines += ["", f"{'flow':<28}{'for the user':<14}for the organization"]
-        says = {True: "yes", False: "no", None: "not known"}
-        lines += [f"{it.flow:<28}{says[it.user_scope]:<14}{says[it.organization_scope]}" for it in account.flows]
-    lacking: dict[str, list[str]] = {}
-    for flow in account.flows:
-        for lack in flow.lacks:
-            lacking.setdefault(lack, []).append(flow.flow)
-    for lack, flows in lacking.items():
+        lines += [f"{it.flow:<28}{SAYS[it.user_scope]:<14}{SAYS[it.organization_scope]}" for it in account.flows]
+    for lack, flows in lacking(account).items():
         lines += ["", f"These credentials {lack}", f"  needed by {', '.join(flows)}"]
     return "\n".join(lines)
-
-
-def _facts(account: AccountCheck, gateway_url: str) -> list[tuple[str, str]]:
-    """Return what is known about the credentials, each with its name."""
-    unknown = "not known"
-    facts = [("Gateway", gateway_url)]
-    if account.connection_id or account.ok:
-        facts.append(("Connection", account.connection_id or unknown))
-    if account.ok:
-        plan = f"{account.plan} ({account.stage})" if account.plan and account.stage else account.plan or unknown
-        webhooks = {True: "with webhooks", False: "without webhooks", None: "whether it has webhooks is not known"}
-        facts += [
-            ("Credentials", "work"),
-            ("User", f"{account.user_name} ({account.user_uri})"),
-            ("Organization", f"{account.organization_name or unknown} ({account.organization_uri})"),
-            ("Role", account.role or unknown),
-            ("Plan", f"{plan}, {webhooks[account.webhooks]}"),
-        ]
-    else:
-        facts.append(("Credentials", "do not work"))
-    if account.requests_left is not None:
-        facts.append(("Rate limit", f"{account.requests_left} of {account.request_limit} requests left this minute"))
-    if account.problem:
-        facts.append(("Problem", account.problem))
-    if account.hint and account.hint not in (account.problem or ""):
-        facts.append(("What to do", account.hint))
-    return facts
 
 
 # init

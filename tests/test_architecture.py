@@ -27,10 +27,10 @@ LAYERS = (
     ("resource", "shared_pace"),
     ("credentials",),
     (PACKAGE,),  # what `from prefect_calendly import …` gives
-    ("tasks",),
+    ("tasks", "saved_credentials"),
     RESOURCES,
-    ("check", "events", "runs"),
-    ("bookings", "webhooks"),
+    ("check", "events", "runs", "deploy_steps"),
+    ("bookings", "webhooks", "account_page"),
     ("digest", "screening", "subscription", "warehouse"),
     ("flows",),
     ("init",),

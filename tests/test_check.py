@@ -239,5 +239,5 @@ def takes_credentials(path: Path) -> bool:
 
 def test_every_flow_that_takes_credentials_is_checked() -> None:
     flows = [path for path in sorted((ROOT / "flows").glob("*.py")) if f"async def {path.stem}(" in path.read_text()]
-    assert len(flows) == 7
+    assert len(flows) == 8
     assert list(FLOWS) == [path.stem for path in flows if takes_credentials(path)]

@@ -122,7 +122,7 @@ def test_init_without_a_terminal_asks_nothing_and_takes_every_flow(
     assert main(["init", str(tmp_path / "mine")]) == 0
     assert str(tmp_path / "mine" / "README.md") in capsys.readouterr().out
     flows = {path.stem for path in (tmp_path / "mine" / "flows").glob("*.py")} - {"__init__"}
-    assert len(flows) == 7
+    assert len(flows) == 8
 
 
 def test_init_overwrites_nothing_and_says_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

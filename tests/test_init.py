@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from prefect_calendly.about import __version__
-from prefect_calendly.flows import DEPLOYMENTS, FOLDER
+from prefect_calendly.deploy_steps import filled_in
+from prefect_calendly.flows import DEPLOYMENTS, FOLDER, VALUES
 from prefect_calendly.init.deployments import available_flows
 from prefect_calendly.init.project import FilesExistError, project_files, requirement, write_project
 
@@ -41,16 +42,24 @@ def test_a_project_has_the_chosen_flow_its_deployments_and_its_tests(flow: str) 
         "tests/test_deployments.py",
         f"tests/test_{flow}.py",
     }
+    steps = yaml.safe_load(files["prefect.yaml"])["build"]
+    values, switches = (inputs for step in steps for inputs in step.values())
+    assert values == {"id": "values", "file": "values.yaml"}
+    assert files["values.yaml"] == VALUES.read_text()
     shipped = [each for each in deployments_in(DEPLOYMENTS.read_text()) if flow_of(each) in flows]
     for each in shipped:
-        if "writes" in each["tags"]:
-            each["schedules"] = [{**schedule, "active": False} for schedule in each["schedules"]]
+        schedules = {f"{each['name']}/{schedule['slug']}" for schedule in each["schedules"]}
+        assert schedules <= {*switches["on_at_first"], *switches["off_at_first"]}
     assert deployments_in(files["prefect.yaml"]) == shipped
 
 
-def test_nothing_that_writes_runs_before_somebody_has_switched_it_on() -> None:
+def test_nothing_that_writes_runs_before_somebody_has_switched_it_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = project_files(available_flows(), FOLDER_OF_PROJECT)
-    writing = [each for each in deployments_in(files["prefect.yaml"]) if "writes" in each["tags"]]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "values.yaml").write_text(files["values.yaml"])
+    writing = [each for each in filled_in(yaml.safe_load(files["prefect.yaml"])) if "writes" in each["tags"]]
     assert len(writing) >= 4
     assert sum(len(each["schedules"]) for each in writing) >= 2
     assert not any(schedule.get("active", True) for each in writing for schedule in each["schedules"])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from prefect import Flow
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
@@ -18,9 +19,11 @@ from prefect.workers.process import ProcessWorker
 from pydantic import ValidationError
 
 from deployments.check.parameters import BLOCK_REFERENCE, parameter_problems, trigger_problems
-from deployments.check.validation import did_you_mean, problems_against, read, unknown_keys
+from deployments.check.validation import did_you_mean, problems_against, read, texts_of, unknown_keys
+from deployments.check.values import unknown_values
 from deployments.files import FILE
 from deployments.schema import ConcurrencyLimit, Deployment, DeploymentsFile, Schedule, WorkPool, keys_of
+from prefect_calendly.deploy_steps import filled_in
 from prefect_calendly.resource import zone_names
 
 _TEMPLATE: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}")
@@ -49,17 +52,27 @@ def _file(raw: dict[str, Any]) -> Iterator[str]:
         yield "deployments: must be a list of deployments"
         return
     yield from _pull(raw, deployments)
-    seen = set()
+    named = []
     for number, deployment in enumerate(deployments):
-        if not isinstance(deployment, dict) or not isinstance(deployment.get("name"), str):
+        if isinstance(deployment, dict) and isinstance(deployment.get("name"), str):
+            named.append(deployment)
+        else:
             yield f"deployments[{number}]: needs a name"
-            continue
+    try:
+        made = filled_in({**raw, "deployments": named})
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+        yield f"build: {' '.join(str(error).split())}"
+        return
+    yield from unknown_values(raw)
+    seen = set()
+    for written, deployment in zip(named, made, strict=True):
         where = f"{deployment['name']}: "
         identity = (deployment.get("entrypoint"), deployment["name"])
         if identity in seen:
             yield f"{where}is there twice for the same flow; Prefect keeps the last one"
         seen.add(identity)
-        yield from (f"{where}{problem}" for problem in _deployment(deployment))
+        found = (*_secrets(written), *_deployment(deployment))
+        yield from (f"{where}{problem}" for problem in found)
 
 
 def _pull(raw: dict[str, Any], deployments: list[Any]) -> Iterator[str]:
@@ -67,7 +80,7 @@ def _pull(raw: dict[str, Any], deployments: list[Any]) -> Iterator[str]:
     if "pull" not in raw:
         yield "pull: is missing, so that prefect deploy asks about it; write pull: [] if workers have the code"
         return
-    for where, directory in _texts(raw["pull"], "pull"):
+    for where, directory in texts_of(raw["pull"], "pull"):
         templates = _TEMPLATE.findall(directory)
         only_here = all(name.startswith("$") for name in templates)  # others are resolved where the flow runs
         if not where.endswith("set_working_directory.directory") or not only_here:
@@ -92,7 +105,6 @@ def _deployment(deployment: dict[str, Any]) -> Iterator[str]:
     yield from _schedules(deployment.get("schedules") or [])
     yield from _pool(deployment.get("work_pool"))
     yield from _limit(deployment.get("concurrency_limit"))
-    yield from _secrets(deployment)
     flow = _flow(deployment.get("entrypoint"))
     if isinstance(flow, str):
         yield flow
@@ -169,24 +181,13 @@ def _limit(limit: Any) -> Iterator[str]:
 def _secrets(deployment: dict[str, Any]) -> Iterator[str]:
     """Find templates of secrets: Prefect resolves them when it deploys, and stores the secrets with the deployment."""
     for part in set(deployment) - {"build", "push", "pull", "triggers"}:
-        for where, text in _texts(deployment[part], part):
+        for where, text in texts_of(deployment[part], part):
             for template in _TEMPLATE.findall(text):
                 if template.startswith("prefect.blocks") or (
                     template.startswith(("prefect.variables", "$")) and _SECRET_NAME.search(template)
                 ):
                     instead = BLOCK_REFERENCE if part == "parameters" else "a variable in the worker's own environment"
                     yield f"{where}: {{{{ {template} }}}} would be stored in clear; use {instead}"
-
-
-def _texts(value: Any, where: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield where, value
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            yield from _texts(each, f"{where}.{key}")
-    elif isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from _texts(each, f"{where}[{number}]")
 
 
 def _flow(entrypoint: Any) -> Flow[..., Any] | str:

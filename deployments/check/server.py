@@ -11,7 +11,9 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
+from deployments.check.values import placeholders
 from deployments.files import FILE, deployments_of
+from prefect_calendly.saved_credentials import BlockMissingError, BlockUnusableError, aload_credentials
 
 
 async def problems(path: Path = FILE, *, pools: bool = True) -> list[str]:
@@ -26,8 +28,12 @@ async def problems(path: Path = FILE, *, pools: bool = True) -> list[str]:
     """
     if found := await connection_problems():
         return found
+    deployments = deployments_of(path)
     async with get_client() as client:
-        return [problem async for problem in _missing(client, deployments_of(path), pools)]
+        found = [problem async for problem in _missing(client, deployments, pools)]
+    gateways, unusable = await _load_credentials(deployments)
+    live = [each for each in deployments if not gateways.get(_credentials_of(each), "").startswith("http:")]
+    return [*found, *unusable, *placeholders(live)]
 
 
 async def connection_problems() -> list[str]:
@@ -61,6 +67,25 @@ async def _missing(client: PrefectClient, deployments: list[dict[str, Any]], poo
             await client.read_block_document_by_name(name, kind, include_secrets=False)
         except ObjectNotFound:
             yield f"block {slug}: does not exist; save it in the UI (Blocks), or with the block's .save({name!r})"
+
+
+async def _load_credentials(deployments: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
+    """Return the gateways of the credentials by type and name, and what is wrong with those that cannot be loaded."""
+    gateways, unusable = {}, []
+    for slug in sorted({slug for each in deployments if (slug := _credentials_of(each))}):
+        try:
+            gateways[slug] = (await aload_credentials(slug)).gateway_url
+        except BlockMissingError:  # said already
+            continue
+        except BlockUnusableError as error:
+            unusable.append(str(error))
+    return gateways, unusable
+
+
+def _credentials_of(deployment: dict[str, Any]) -> str:
+    """Return type and name of the credentials that a deployment refers to; an empty text if it refers to none."""
+    slugs = [slug for slug in _block_slugs(deployment) if slug.startswith("calendly-credentials/")]
+    return slugs[0] if slugs else ""
 
 
 def _block_slugs(value: Any) -> Iterator[str]:

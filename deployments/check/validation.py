@@ -36,6 +36,18 @@ def unknown_keys(given: Any, known: set[str], where: str) -> list[str]:
     return [f"{where}{key}: Prefect does not read this{did_you_mean(key, known)}" for key in given if key not in known]
 
 
+def texts_of(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield each text within a value, and where it is."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from texts_of(each, f"{where}.{key}")
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from texts_of(each, f"{where}[{number}]")
+
+
 def did_you_mean(name: Any, known: Iterable[str]) -> str:
     """Return the end of a sentence that suggests the most similar known name; empty if none is similar."""
     close = difflib.get_close_matches(str(name), list(known), n=1)

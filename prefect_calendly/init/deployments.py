@@ -18,7 +18,14 @@ _COMPANIONS: Final = {"cancel_blocked_domains": "record_expired_approval"}
 _HEAD: Final = """\
 # What runs when. Deploy it from this folder, in a shell: prefect --no-prompt deploy --all
 # It needs a work pool (prefect work-pool create calendly --type process) and the block calendly-credentials/main.
+# Your own domains, URL and time zone are in values.yaml.
 name: {name}
+
+build:
+  - prefect_calendly.deploy_steps.read_values: {{id: values, file: values.yaml}}
+  # Whether a schedule is on at first. Once deployed, it stays as a person has switched it.
+  - prefect_calendly.deploy_steps.keep_switches:
+      {{id: switches, on_at_first: [{on_at_first}], off_at_first: [{off_at_first}]}}
 
 # A worker on this machine runs the flows in the folder that you deploy from. For workers elsewhere, write a step that
 # fetches them, such as prefect.deployments.steps.git_clone.
@@ -45,16 +52,10 @@ class _Deployment:
     def internal(self) -> bool:
         return "internal" in self.values["tags"]
 
-    def in_project(self) -> str:
-        """Return its text for a new project: the schedule of one that writes is there, but switched off."""
-        if "writes" not in self.values["tags"]:
-            return self.text
-        return re.sub(r"^( +- \{slug: [^}]*)\}$", r"\1, active: false}", self.text, flags=re.MULTILINE)
-
 
 def available_flows() -> list[str]:
     """Return the names of the flows that a project can be made of, in the order of the shipped file."""
-    _, deployments = _shipped()
+    deployments = _shipped().deployments
     return list(dict.fromkeys(each.flow for each in deployments if not each.internal))
 
 
@@ -70,8 +71,7 @@ def with_companions(flows: Collection[str]) -> list[str]:
     if unknown := sorted(set(flows) - set(available_flows())):
         raise ValueError(f"no flow {', '.join(unknown)}: there are {', '.join(available_flows())}")
     wanted = {*flows, *(companion for flow, companion in _COMPANIONS.items() if flow in flows)}
-    _, deployments = _shipped()
-    return list(dict.fromkeys(each.flow for each in deployments if each.flow in wanted))
+    return list(dict.fromkeys(each.flow for each in _shipped().deployments if each.flow in wanted))
 
 
 def deployments_file(flows: Collection[str], project: str) -> str:
@@ -81,23 +81,40 @@ def deployments_file(flows: Collection[str], project: str) -> str:
         flows: Names of its flows.
         project: Its name.
     """
-    definitions, deployments = _shipped()
-    chosen = [each.in_project().rstrip() for each in deployments if each.flow in flows]
-    return _HEAD.format(name=json.dumps(project)) + definitions + "deployments:\n" + "\n\n".join(chosen) + "\n"
+    shipped = _shipped()
+    chosen = [each for each in shipped.deployments if each.flow in flows]
+    names = {each.values["name"] for each in chosen}
+    switches = {
+        active: ", ".join(each for each in shipped.switches[active] if each.partition("/")[0] in names)
+        for active in ("on_at_first", "off_at_first")
+    }
+    head = _HEAD.format(name=json.dumps(project), **switches)
+    return f"{head}{shipped.definitions}deployments:\n" + "\n\n".join(each.text.rstrip() for each in chosen) + "\n"
 
 
 def names_of_deployments(flows: Collection[str]) -> list[str]:
     """Return `flow/deployment` of each deployment of these flows, without the internal ones."""
-    _, deployments = _shipped()
-    chosen = [each for each in deployments if each.flow in flows and not each.internal]
+    chosen = [each for each in _shipped().deployments if each.flow in flows and not each.internal]
     return [f"{each.flow.replace('_', '-')}/{each.values['name']}" for each in chosen]
 
 
-def _shipped() -> tuple[str, list[_Deployment]]:
-    """Return what the deployments of the shipped file share, and each of them."""
+@dataclass(frozen=True, slots=True)
+class _Shipped:
+    """The shipped file, in parts."""
+
+    definitions: str
+    """What its deployments share, as it is written."""
+    switches: dict[str, list[str]]
+    """Which schedules are on and off at first, as its step has them."""
+    deployments: list[_Deployment]
+
+
+def _shipped() -> _Shipped:
     text = DEPLOYMENTS.read_text(encoding="utf-8")
     before, _, listed = text.partition("\ndeployments:\n")
     shared = re.findall(r"^(?:#.*\n)*definitions:\n(?:[ #].*\n|\n)*", before + "\n", flags=re.MULTILINE)
     texts = re.split(r"^(?=  - name: )", listed, flags=re.MULTILINE)[1:]
-    values = yaml.safe_load(text)["deployments"]
-    return "".join(shared), [_Deployment(*each) for each in zip(texts, values, strict=True)]
+    values = yaml.safe_load(text)
+    switches = next(inputs for step in values["build"] for inputs in step.values() if inputs["id"] == "switches")
+    deployments = [_Deployment(*each) for each in zip(texts, values["deployments"], strict=True)]
+    return _Shipped("".join(shared), switches, deployments)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from prefect_calendly.about import DOCUMENTATION_URL, __version__
-from prefect_calendly.flows import FOLDER
+from prefect_calendly.flows import FOLDER, VALUES
 from prefect_calendly.init.deployments import deployments_file, names_of_deployments, with_companions
 
 # Names that an installer or version control would take for its own have another one among the templates.
@@ -42,6 +42,7 @@ def project_files(flows: Collection[str], folder: Path) -> dict[str, str]:
     chosen = with_companions(flows)
     found = {f"flows/{name}.py": (FOLDER / f"{name}.py").read_text(encoding="utf-8") for name in chosen}
     found["prefect.yaml"] = deployments_file(chosen, folder.name)
+    found["values.yaml"] = VALUES.read_text(encoding="utf-8")
     values = _values(chosen, folder)
     for path, text in _templates(files("prefect_calendly.init") / "templates"):
         of_flow = re.fullmatch(r"tests/test_(\w+)\.py", path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
@@ -14,6 +14,9 @@ from prefect_calendly.client.identifiers import uri_of
 from prefect_calendly.runs.forms import Notifier, Parameters, empty_is_none, form_pattern, optional_form_field
 from prefect_calendly.runs.state import state_name
 from prefect_calendly.webhook_subscriptions import WebhookEvent, WebhookScope, checked_callback_url, checked_events
+
+_RESERVED_DOMAINS: Final = ("example", "example.com", "example.net", "example.org", "invalid", "test")
+"""Domains that belong to nobody, and that documentation uses for its examples."""
 
 
 def _block_name(name: str) -> str:
@@ -166,6 +169,27 @@ class SubscriptionSpec(Parameters):
         """The callback URL as logs may show it: path and query often hold a secret; the hash tells two URLs apart."""
         digest = hashlib.sha256(self.callback_url.encode()).hexdigest()
         return f"{urlsplit(self.callback_url).scheme}://{self.host}/… (sha256 {digest[:8]})"
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether the callback URL is one of documentation, where nobody receives anything."""
+        host = (urlsplit(self.callback_url).hostname or "").rstrip(".")
+        return f".{host}".endswith(tuple(f".{domain}" for domain in _RESERVED_DOMAINS))
+
+    def check_callback(self, gateway_url: str) -> None:
+        """Refuse a callback URL that is a placeholder, unless the gateway is a sandbox.
+
+        Args:
+            gateway_url: Base URL of the gateway; one without TLS is within a private network, and so a sandbox.
+
+        Raises:
+            ValueError: It is a placeholder.
+        """
+        if self.is_placeholder and gateway_url.startswith("https:"):
+            raise ValueError(
+                f"callback_url: {self.host} is a placeholder, and nothing was subscribed; write the https URL of your "
+                "own receiver"
+            )
 
     @property
     def backfill_scope(self) -> Literal["user", "organization"] | None:

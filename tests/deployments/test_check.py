@@ -11,12 +11,12 @@ import yaml
 from prefect.settings import temporary_settings
 
 from deployments.check import __main__ as command
-from deployments.check import automations, prefect_yaml, server
-from deployments.files import AUTOMATIONS, EVENT_AUTOMATIONS, FILE, deployments_of
+from deployments.check import automations, prefect_yaml, server, values
+from deployments.files import AUTOMATIONS, EVENT_AUTOMATIONS, EXAMPLE_VALUES, FILE, VALUES, deployments_of
 from tests.settings import changed_settings
 from tests.support import Stack
 
-SHIPPED = yaml.safe_load(FILE.read_text())
+SHIPPED = yaml.safe_load(FILE.read_text().replace(VALUES, EXAMPLE_VALUES))
 CANCEL, DRY_RUN, _, DIGEST, WEBHOOK, *_, EXPIRED = range(len(SHIPPED["deployments"]))
 
 
@@ -70,6 +70,15 @@ def problems_of(file: Any, tmp_path: Path) -> list[str]:
     return prefect_yaml.problems(path)
 
 
+def with_values(folder: Path, **changes: Any) -> dict[str, Any]:
+    """The shipped file, with values of one's own."""
+    values = {**yaml.safe_load(Path(EXAMPLE_VALUES).read_text()), **changes}
+    (folder / "values.yaml").write_text(yaml.safe_dump(values))
+    file = fresh()
+    file["build"][0]["prefect_calendly.deploy_steps.read_values"]["file"] = str(folder / "values.yaml")
+    return file
+
+
 def test_the_shipped_files_are_as_they_should_be() -> None:
     assert prefect_yaml.problems() == []
     assert automations.problems() == []
@@ -88,6 +97,7 @@ def test_every_flow_that_is_meant_to_run_by_itself_is_deployed_with_a_schedule()
         "screen-booking": [],
         "poll-bookings": ["*/5 * * * *"],
         "reconcile-bookings": ["30 2 * * *"],
+        "check-credentials": [],
         "record-expired-approval": [],
     }
     assert deployments["cancel-blocked-domains"]["concurrency_limit"] == {
@@ -337,12 +347,61 @@ def test_mistakes_in_the_automations_are_found_too(tmp_path: Path) -> None:
 def test_the_command_prints_problems_and_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["check"])
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump(with_values(tmp_path, callback_url="https://hooks.acme-corp.com/calendly")))
+    monkeypatch.setattr(sys, "argv", ["check", str(file)])
     assert command.main() == 0
-    assert capsys.readouterr().out == "prefect.yaml: 9 deployments, no problems\n"
+    assert capsys.readouterr().out == "prefect.yaml: 10 deployments, no problems\n"
     monkeypatch.setattr(sys, "argv", ["check", str(tmp_path / "none.yaml")])
     assert command.main() == 1
     assert "none.yaml: cannot be read" in capsys.readouterr().err
+
+
+# Values of one's own
+
+
+@pytest.mark.parametrize(
+    "host", ["hooks.example.com", "example.net:8443", "my.example", "HOOKS.EXAMPLE.ORG.", "a.test"]
+)
+def test_a_placeholder_is_a_problem_before_anything_is_deployed(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump(with_values(tmp_path, callback_url=f"https://{host}/secret-path")))
+    monkeypatch.setattr(sys, "argv", ["check", str(file)])
+    assert command.main() == 1
+    said = capsys.readouterr().err
+    assert "ensure-webhook-subscription: parameters.subscription.callback_url: " in said
+    assert "is a placeholder; write your own into deployments/values.yaml" in said
+    assert "secret-path" not in said
+
+
+def test_an_account_without_webhooks_says_so_and_has_no_placeholder(tmp_path: Path) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(
+        yaml.safe_dump(with_values(tmp_path, callback_url="https://none.invalid/", notify="slack-webhook/ops"))
+    )
+    assert prefect_yaml.problems(file) == []
+    assert list(values.placeholders(deployments_of(file))) == []
+    by_name = {each["name"]: each.get("parameters", {}) for each in deployments_of(file)}
+    assert by_name["cancel-blocked-domains"]["policy"]["notify"] == "slack-webhook/ops"
+
+
+def test_a_value_that_is_empty_is_left_out_and_one_that_nothing_takes_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump(with_values(tmp_path, max_cancellations=None, blocked_domain=["x.example"])))
+    assert prefect_yaml.problems(file) == [
+        f"{tmp_path}/values.yaml: blocked_domain: no deployment takes this; did you mean blocked_domains?"
+    ]
+    assert "max_cancellations" not in deployments_of(file)[CANCEL]["parameters"]["policy"]
+    assert deployments_of(file)[EXPIRED]["triggers"][0]["parameters"] == {"flow_run_id": "{{ flow_run.id | string }}"}
+
+
+def test_values_that_cannot_be_read_are_one_problem(tmp_path: Path) -> None:
+    file = with_values(tmp_path)
+    (tmp_path / "values.yaml").write_text("[")
+    (problem,) = problems_of(file, tmp_path)
+    assert problem.startswith("build: while parsing")
 
 
 # With a server
@@ -360,6 +419,31 @@ def test_without_a_server_the_check_says_so_in_one_line(
         assert command.main() == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(said)
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("", 1), ("no", 1)])
+def test_somebody_at_a_terminal_is_asked_before_a_deploy_changes_what_is_there(
+    answer: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump(fresh()))
+    line = "poll-bookings: tags: is another one on the server"
+
+    async def problems(path: Path) -> list[str]:
+        return []
+
+    async def changes(path: Path) -> list[str]:
+        return [line]
+
+    monkeypatch.setattr(command.server, "problems", problems)
+    monkeypatch.setattr(command, "changes", changes)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    monkeypatch.setattr(sys, "argv", ["check", "--server", "--ask", str(file)])
+    assert command.main() == status
+    assert line in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["check", "--server", str(file)])
+    assert command.main() == 0
 
 
 @pytest.mark.stack

@@ -122,7 +122,8 @@ def test_no_secret_is_written_down_and_each_one_that_is_needed_is_asked_for() ->
     assert not any(example[name] for name in secrets)
     assert {name for name in example if f"${{{name}:?" in text} == secrets | {"PUBLIC_URL"}
     assert not re.search(r"(?i)key|secret|password|token|auth", DOCKERFILE)
-    assert "deployments/.env" in (ROOT / ".dockerignore").read_text().splitlines()
+    for name in (".dockerignore", ".gitignore"):
+        assert {"deployments/.env", "deployments/values.yaml"} <= set((ROOT / name).read_text().splitlines())
 
 
 def test_only_what_the_image_needs_is_sent_to_the_engine() -> None:
@@ -229,7 +230,7 @@ def test_the_page_lists_every_deployment_and_which_of_them_write() -> None:
 
 
 def test_the_page_names_only_what_is_there() -> None:
-    paths = set(re.findall(r"\bdeployments/[\w./@*-]*[\w*]", README)) - {"deployments/.env"}
+    paths = set(re.findall(r"\bdeployments/[\w./@*-]*[\w*]", README)) - {"deployments/.env", "deployments/values.yaml"}
     assert len(paths) > 5
     assert not [path for path in paths if not list(ROOT.glob(path))]
     modules = set(re.findall(r"-m deployments\.(\w+)", README))

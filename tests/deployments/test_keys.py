@@ -4,6 +4,8 @@ import base64
 import io
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments import keys
@@ -35,6 +37,16 @@ async def test_a_key_that_does_not_work_is_not_saved(block: str, key: str, why: 
         await keys.save_maton_key(block, key)
     assert not key or key not in str(refused.value)
     assert (await CalendlyCredentials.aload(block)).api_key.get_secret_value() == "a-revoked-key"
+
+
+async def test_a_block_that_a_form_has_saved_without_a_key_gets_one(block: str, sandbox: Sandbox) -> None:
+    urls = {"gateway_url": sandbox.gateway_url, "connections_url": sandbox.connections_url}
+    async with get_client() as client:
+        saved = await client.read_block_document_by_name(block, "calendly-credentials")
+        await client.update_block_document(saved.id, BlockDocumentUpdate(data=urls, merge_existing_data=False))
+    said = await keys.save_maton_key(block, sandbox.api_key)
+    assert said == "calendly-credentials/rotated has the new key: Alice Johnson"
+    assert (await CalendlyCredentials.aload(block)).gateway_url == sandbox.gateway_url
 
 
 async def test_a_block_that_is_not_there_is_made(

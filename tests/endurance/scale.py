@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 LONGEST_SECONDS = 900
-CALLBACK_URL = "https://hooks.example.com/webhooks/calendly"  # as in prefect.yaml
+CALLBACK_URL = "https://hooks.example.com/webhooks/calendly"  # as in values.example.yaml
 WORKERS = ("worker-1", "worker-2")
 
 CANCEL, DRY_RUN, APPROVAL, DIGEST, WEBHOOK = (

@@ -76,7 +76,8 @@ def _built(home: Path, dist: Path) -> Path:
         for path in (ROOT / "prefect_calendly" / "init" / "templates").rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    wanted = flows | templates | {"prefect_calendly/flows/prefect.yaml", "prefect_calendly/py.typed"}
+    deployments = {f"prefect_calendly/flows/{name}" for name in ("prefect.yaml", "values.example.yaml")}
+    wanted = flows | templates | deployments | {"prefect_calendly/py.typed"}
     if missing := sorted(wanted - inside):
         raise FailedError(f"not in the wheel: {', '.join(missing)}")
     if strange := sorted({name.partition("/")[0] for name in inside if not name.startswith("prefect_calendly")}):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from prefect_calendly import CalendlyCredentials
 from prefect_calendly.client.errors import InsufficientScopeError, PlanRequiredError, ServerError
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.subscription import apply
@@ -146,3 +147,13 @@ async def test_a_deletion_that_fails_leaves_the_old_one_and_is_raised_as_it_is(
         await account.ensure()
     assert account.uuids == [old]
     assert "failed" in account.page
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_placeholder_is_refused_before_any_request(account: Subscriber, dry_run: bool) -> None:
+    # Nothing answers there: a request would be another error.
+    account.credentials = CalendlyCredentials(api_key="a-key", gateway_url="https://127.0.0.1:9/calendly")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"hooks\.example\.com is a placeholder, and nothing was subscribed"):
+        await account.ensure(dry_run=dry_run)
+    assert "is a placeholder" in account.page
+    assert HIDDEN not in account.page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -90,6 +91,28 @@ def test_a_url_is_shown_by_host_and_hash_only() -> None:
     one, two = SubscriptionSpec(callback_url=URL), SubscriptionSpec(callback_url=URL + "x")
     assert one.masked_url.startswith("https://hooks.example.com/… (sha256 ")
     assert one.masked_url != two.masked_url
+
+
+@pytest.mark.parametrize(
+    ("host", "refused"),
+    [
+        ("hooks.example.com", True),
+        ("example.org:8443", True),
+        ("Hooks.EXAMPLE.net.", True),
+        ("my.example", True),
+        ("none.invalid", True),
+        ("hooks.acme.com", False),
+        ("notexample.com", False),
+        ("example.com.acme.io", False),
+    ],
+)
+def test_a_placeholder_reaches_no_gateway_but_a_sandbox(host: str, refused: bool) -> None:
+    spec = SubscriptionSpec(callback_url=f"https://{host}/{HIDDEN}")
+    spec.check_callback("http://127.0.0.1:8321/calendly")
+    for gateway in ("https://gateway.maton.ai/calendly", "https://api.calendly.com"):
+        with pytest.raises(ValueError, match="is a placeholder") if refused else contextlib.nullcontext() as caught:
+            spec.check_callback(gateway)
+        assert HIDDEN not in str(caught)
 
 
 @pytest.mark.parametrize("members", [{"rotate_key_after_days": 30}, {"check_receiver": True}])

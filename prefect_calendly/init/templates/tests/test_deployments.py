@@ -12,16 +12,18 @@ from prefect.flows import load_flow_from_entrypoint
 from pydantic import TypeAdapter
 
 from prefect_calendly import CalendlyCredentials
+from prefect_calendly.deploy_steps import filled_in
 
 ROOT = Path(__file__).parent.parent
-DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+WRITTEN = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+@pytest.mark.parametrize("name", [deployment["name"] for deployment in WRITTEN["deployments"]])
 def test_a_deployment_gives_its_flow_what_it_takes(
-    deployment: dict[str, Any], credentials: CalendlyCredentials, monkeypatch: pytest.MonkeyPatch
+    name: str, credentials: CalendlyCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    deployment: dict[str, Any] = next(each for each in filled_in(WRITTEN) if each["name"] == name)
     flow: Flow[..., Any] = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
     types = typing.get_type_hints(flow.fn, include_extras=True)
     given = deployment.get("parameters", {})
