@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,8 @@ def filled_in(written: Mapping[str, Any], *, server: bool = False) -> list[dict[
         names = [deployment["name"] for deployment in filled_in(written)]
         ```
     """
-    functions = {"read_values": read_values, "keep_switches": keep_switches if server else first_switches}
+    keep = keep_switches if server else first_switches
+    functions: dict[str, Callable[..., dict[str, Any]]] = {"read_values": read_values, "keep_switches": keep}
     outputs: dict[str, Any] = {}
     for step in written.get("build") or []:
         for name, inputs in step.items():

@@ -53,7 +53,7 @@ def _changes(found: DeploymentResponse, wanted: dict[str, Any]) -> Iterator[str]
 def _of_schedules(found: list[DeploymentSchedule], wanted: list[dict[str, Any]]) -> Iterator[str]:
     by_slug = {each.slug: each for each in found if each.slug}
     for each in wanted:
-        if (there := by_slug.get(each.get("slug"))) is None:
+        if (there := by_slug.get(str(each.get("slug")))) is None:
             continue
         new = Schedule.model_validate(each)
         for key in ("cron", "interval", "rrule", "timezone"):
@@ -65,10 +65,10 @@ def _of_schedules(found: list[DeploymentSchedule], wanted: list[dict[str, Any]])
     # Prefect updates schedules one by one only if all of them have a slug; else it makes all of them anew.
     if wanted and not all(each.slug for each in found):
         kept = {each.get("slug") for each in wanted}
-        for each in found:
-            if each.slug not in kept:
-                rule = next(filter(None, (getattr(each.schedule, key, None) for key in ("cron", "interval", "rrule"))))
-                yield f"schedules: the one of {rule} is on the server only, and is removed; write it into the file"
+        for schedule in (schedule for schedule in found if schedule.slug not in kept):
+            rules = (getattr(schedule.schedule, key, None) for key in ("cron", "interval", "rrule"))
+            rule = next(filter(None, rules))
+            yield f"schedules: the one of {rule} is on the server only, and is removed; write it into the file"
 
 
 def _switched(active: bool) -> str:
