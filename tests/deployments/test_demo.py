@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import psutil
 import pytest
 
@@ -80,6 +81,9 @@ def test_ended_in_the_middle_it_leaves_no_process_behind(how: signal.Signals, wh
     try:
         until(lambda: when in log.read_text() or demo.poll() is not None, 300)
         started = until(lambda: found if len(found := demo.children()) == 3 else [])  # sandbox, server and watchdog
+        if when == "Beginning flow run":  # its server answers, but not to a page that is open in a browser
+            (api,) = {environment["PREFECT_API_URL"] for environment in map(psutil.Process.environ, started)}
+            assert httpx.post(f"{api}/artifacts/filter", json={}, trust_env=False, timeout=60).status_code == 401
         os.killpg(demo.pid, how)
         assert demo.wait(timeout=60) == (128 + how if how == signal.SIGINT else -how)
         assert ("Stopped. Nothing is left running" in log.read_text()) is (how == signal.SIGINT)

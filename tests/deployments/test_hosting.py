@@ -12,6 +12,7 @@ from prefect.settings import Settings, get_current_settings
 from pydantic import BaseModel
 
 import prefect_calendly
+from deployments.own_server import server_settings
 from prefect_calendly.webhooks.__main__ import main as receiver_main
 from tests import postgres
 from tests.endurance import scale
@@ -76,7 +77,7 @@ def environment(service: str) -> set[str]:
 def test_every_setting_is_one_that_prefect_reads() -> None:
     given = {name for service in (*SERVER, *CLIENT) for name in environment(service)}
     given |= {name for file in HERE.glob("systemd/*.env.example") for name in names(file)}
-    given |= set(re.findall(r"\bPREFECT_\w+(?==)", DOCKERFILE + COMMON))
+    given |= set(re.findall(r"\bPREFECT_\w+(?==)", DOCKERFILE + COMMON)) | set(server_settings(4200, "secret"))
     assert len(given) > 20
     known = settings_of(Settings) | NO_SETTINGS
     assert "PREFECT_HOME" in known
