@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.utilities.templating import apply_values
 
 
@@ -76,8 +78,21 @@ def keep_switches(on_at_first: Iterable[str] = (), off_at_first: Iterable[str] =
     with get_client(sync_client=True) as client:
         for deployment in client.read_deployments(deployment_filter=names):
             known = switches[deployment.name]
-            known.update({each.slug: each.active for each in deployment.schedules if each.slug in known})
+            known.update({each.slug: is_on(deployment, each) for each in deployment.schedules if each.slug in known})
     return switches
+
+
+def is_on(deployment: DeploymentResponse, schedule: DeploymentSchedule) -> bool:
+    """Return whether a schedule makes runs: it is active, and nobody has paused its deployment.
+
+    `prefect deploy` resumes what is paused, so a paused deployment is deployed with its schedules off. What is served
+    from a process is paused whenever that process ends, which is not what a person wants.
+
+    Args:
+        deployment: As the Prefect server has it.
+        schedule: One of its schedules.
+    """
+    return schedule.active and not (deployment.paused and deployment.work_pool_name)
 
 
 def first_switches(on_at_first: Iterable[str] = (), off_at_first: Iterable[str] = ()) -> dict[str, dict[str, bool]]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
-from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 
 from deployments.files import FILE, deployments_of
 from deployments.schema import Schedule
+from prefect_calendly.deploy_steps import is_on
 
 
 async def changes(path: Path = FILE) -> list[str]:
@@ -35,7 +35,7 @@ async def changes(path: Path = FILE) -> list[str]:
 
 
 def _changes(found: DeploymentResponse, wanted: dict[str, Any]) -> Iterator[str]:
-    yield from _of_schedules(found.schedules, wanted.get("schedules") or [])
+    yield from _of_schedules(found, wanted.get("schedules") or [])
     yield from _differences(found.parameters, wanted.get("parameters") or {}, "parameters")
     limit = wanted.get("concurrency_limit")
     others = {
@@ -50,8 +50,8 @@ def _changes(found: DeploymentResponse, wanted: dict[str, Any]) -> Iterator[str]
     yield from (f"{name}: is another one on the server" for name, (old, new) in others.items() if old != new)
 
 
-def _of_schedules(found: list[DeploymentSchedule], wanted: list[dict[str, Any]]) -> Iterator[str]:
-    by_slug = {each.slug: each for each in found if each.slug}
+def _of_schedules(found: DeploymentResponse, wanted: list[dict[str, Any]]) -> Iterator[str]:
+    by_slug = {each.slug: each for each in found.schedules if each.slug}
     for each in wanted:
         if (there := by_slug.get(str(each.get("slug")))) is None:
             continue
@@ -60,19 +60,17 @@ def _of_schedules(found: list[DeploymentSchedule], wanted: list[dict[str, Any]])
             old_value, new_value = getattr(there.schedule, key, None), getattr(new, key)
             if old_value != new_value:
                 yield f"schedules.{new.slug}.{key}: {old_value} on the server, {new_value} here"
-        if isinstance(new.active, bool) and there.active != new.active:
-            yield f"schedules.{new.slug}: is {_switched(there.active)} on the server, {_switched(new.active)} here"
+        # Without `active`, Prefect leaves the schedule as it is, but resumes a deployment that is paused.
+        on, stays_on = is_on(found, there), there.active if new.active is None else new.active
+        if on != stays_on:
+            yield f"schedules.{new.slug}: is {'on' if on else 'off'} on the server, {'on' if stays_on else 'off'} here"
     # Prefect updates schedules one by one only if all of them have a slug; else it makes all of them anew.
-    if wanted and not all(each.slug for each in found):
+    if wanted and not all(each.slug for each in found.schedules):
         kept = {each.get("slug") for each in wanted}
-        for schedule in (schedule for schedule in found if schedule.slug not in kept):
+        for schedule in (schedule for schedule in found.schedules if schedule.slug not in kept):
             rules = (getattr(schedule.schedule, key, None) for key in ("cron", "interval", "rrule"))
             rule = next(filter(None, rules))
             yield f"schedules: the one of {rule} is on the server only, and is removed; write it into the file"
-
-
-def _switched(active: bool) -> str:
-    return "on" if active else "off"
 
 
 def _differences(found: Any, wanted: Any, where: str) -> Iterator[str]:

@@ -32,7 +32,7 @@ async def problems(path: Path = FILE, *, pools: bool = True) -> list[str]:
     async with get_client() as client:
         found = [problem async for problem in _missing(client, deployments, pools)]
     gateways, unusable = await _load_credentials(deployments)
-    live = [each for each in deployments if not gateways.get(_credentials_of(each), "").startswith("http:")]
+    live = [each for each in deployments if gateways.get(_credentials_of(each), "").startswith("https:")]
     return [*found, *unusable, *placeholders(live)]
 
 

@@ -39,7 +39,7 @@ async def test_a_block_is_loaded_and_only_a_sandbox_may_have_placeholders(tmp_pa
     assert "hooks.example.com is a placeholder" in problem
 
     await save_unchecked("for-the-check", api_key="a-key", gateway_url="not a url")
-    (problem, _) = await server.problems(file, pools=False)
+    (problem,) = await server.problems(file, pools=False)
     assert problem.startswith(
         "the block calendly-credentials/for-the-check cannot be used: gateway_url must be a plain"
     )

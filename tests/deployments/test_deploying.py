@@ -69,6 +69,14 @@ async def test_prefect_deploy_leaves_switches_and_the_check_says_what_else_it_ch
         deploy()
         assert await switches(client) == [True, False]
 
+        # The switch of the whole deployment, which prefect deploy switches on.
+        poll = await client.read_deployment_by_name(POLL)
+        await client.update_deployment(poll.id, DeploymentUpdate(paused=True))
+        assert await changes(file) == []
+        deploy()
+        assert await switches(client) == [False, False]
+        await set_by_hand(client, POLL, active=True)
+
         await set_by_hand(client, POLL, schedule=CronSchedule(cron="*/7 * * * *", timezone="UTC"))
         parameters = {**digest.parameters, "request": {**digest.parameters["request"], "timezone": "Asia/Kolkata"}}
         await client.update_deployment(digest.id, DeploymentUpdate(parameters=parameters, tags=["mine"]))
