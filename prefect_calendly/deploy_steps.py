@@ -1,4 +1,4 @@
-"""Build steps of a `prefect.yaml`: values from a file of your own, and schedules that stay as they were switched.
+"""Build steps of a `prefect.yaml`: values from a file of your own, and switches that stay as a person has set them.
 
 `prefect deploy` runs them before each deployment, and puts what they return in place of `{{ … }}`.
 """
@@ -50,16 +50,17 @@ def read_values(file: str, otherwise: str | None = None) -> dict[str, Any]:
 
 
 def keep_switches(on_at_first: Iterable[str] = (), off_at_first: Iterable[str] = ()) -> dict[str, dict[str, bool]]:
-    """Return which schedules are switched on: a build step.
+    """Return which schedules and triggers are switched on: a build step.
 
-    Without it, each deploy would switch a schedule back to what the file says, also where a person has switched it on
-    or off in the UI.
+    Without it, each deploy would switch them back to what the file says, also where a person has switched them on or
+    off in the UI.
 
-    Source: `POST /deployments/filter` of the Prefect server.
+    Source: `POST /deployments/filter` and `POST /automations/filter` of the Prefect server.
 
     Args:
-        on_at_first: Schedules that are on when they are made, each as `deployment/slug`.
-        off_at_first: Schedules that are off until a person switches them on.
+        on_at_first: What is on when it is made: each schedule as `deployment/slug`, each trigger as
+            `deployment/trigger-1`, counted from 1.
+        off_at_first: What is off until a person switches it on.
 
     Returns:
         Whether each is on, by deployment and slug: as it is on the Prefect server, and as given here if the server does
@@ -79,6 +80,10 @@ def keep_switches(on_at_first: Iterable[str] = (), off_at_first: Iterable[str] =
         for deployment in client.read_deployments(deployment_filter=names):
             known = switches[deployment.name]
             known.update({each.slug: is_on(deployment, each) for each in deployment.schedules if each.slug in known})
+        for name, known in switches.items():
+            for number in (slug.removeprefix("trigger-") for slug in list(known) if slug.startswith("trigger-")):
+                for automation in client.read_automations_by_name(f"{name}__automation_{number}"):
+                    known[f"trigger-{number}"] = automation.enabled
     return switches
 
 
@@ -103,9 +108,9 @@ def first_switches(on_at_first: Iterable[str] = (), off_at_first: Iterable[str] 
         off_at_first: As there.
     """
     switches: dict[str, dict[str, bool]] = {}
-    for active, schedules in ((True, on_at_first), (False, off_at_first)):
-        for schedule in schedules:
-            deployment, _, slug = schedule.partition("/")
+    for active, names in ((True, on_at_first), (False, off_at_first)):
+        for each in names:
+            deployment, _, slug = each.partition("/")
             switches.setdefault(deployment, {})[slug] = active
     return switches
 
@@ -138,7 +143,13 @@ def filled_in(written: Mapping[str, Any], *, server: bool = False) -> list[dict[
 
 
 def _filled_in(deployment: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
-    """Put values in place of templates; those of triggers are for the Prefect server."""
-    ours = {key: value for key, value in deployment.items() if key != "triggers"}
-    triggers = {"triggers": deployment["triggers"]} if "triggers" in deployment else {}
-    return {**apply_values(ours, outputs), **triggers}
+    """Put values in place of templates; those in parameters of triggers are for the Prefect server."""
+    made = apply_values({key: value for key, value in deployment.items() if key != "triggers"}, outputs)
+    if "triggers" in deployment:
+        made["triggers"] = [_trigger(each, outputs) for each in deployment["triggers"]]
+    return made
+
+
+def _trigger(written: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
+    made = apply_values({key: value for key, value in written.items() if key != "parameters"}, outputs)
+    return {**made, "parameters": written["parameters"]} if "parameters" in written else made

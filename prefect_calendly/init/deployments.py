@@ -23,7 +23,7 @@ name: {name}
 
 build:
   - prefect_calendly.deploy_steps.read_values: {{id: values, file: values.yaml}}
-  # Whether a schedule is on at first. Once deployed, it stays as a person has switched it.
+  # Whether a schedule or a trigger is on at first. Once deployed, it stays as a person has switched it.
   - prefect_calendly.deploy_steps.keep_switches:
       {{id: switches, on_at_first: [{on_at_first}], off_at_first: [{off_at_first}]}}
 
@@ -105,7 +105,7 @@ class _Shipped:
     definitions: str
     """What its deployments share, as it is written."""
     switches: dict[str, list[str]]
-    """Which schedules are on and off at first, as its step has them."""
+    """Which schedules and triggers are on and off at first, as its step has them."""
     deployments: list[_Deployment]
 
 

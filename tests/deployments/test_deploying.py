@@ -22,14 +22,19 @@ from tests.support import ROOT
 
 pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("prefect_server")]
 
+TRIGGER = "screen-booking__automation_1"
 POLL, DIGEST = "poll-bookings/poll-bookings", "availability-digest/availability-digest"
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Two of the shipped deployments, with the example's values."""
+    """Three of the shipped deployments, with the example's values."""
     shipped = yaml.safe_load(FILE.read_text().replace(VALUES, EXAMPLE_VALUES))
-    chosen = [each for each in shipped["deployments"] if each["name"] in ("poll-bookings", "availability-digest")]
+    chosen = [
+        each
+        for each in shipped["deployments"]
+        if each["name"] in ("poll-bookings", "availability-digest", "screen-booking")
+    ]
     path = tmp_path / "prefect.yaml"
     path.write_text(yaml.safe_dump({**shipped, "deployments": chosen}))
     return path
@@ -65,9 +70,13 @@ async def test_prefect_deploy_leaves_switches_and_the_check_says_what_else_it_ch
 
         await set_by_hand(client, POLL, active=True)
         digest = await set_by_hand(client, DIGEST, active=False)
+        [automation] = await client.read_automations_by_name(TRIGGER)
+        assert automation.enabled
+        await client.pause_automation(automation.id)
         assert await changes(file) == []
         deploy()
         assert await switches(client) == [True, False]
+        assert [each.enabled for each in await client.read_automations_by_name(TRIGGER)] == [False]
 
         # The switch of the whole deployment, which prefect deploy switches on.
         poll = await client.read_deployment_by_name(POLL)
