@@ -25,7 +25,9 @@ build:
   - prefect_calendly.deploy_steps.read_values: {{id: values, file: values.yaml}}
   # Whether a schedule or a trigger is on at first. Once deployed, it stays as a person has switched it.
   - prefect_calendly.deploy_steps.keep_switches:
-      {{id: switches, on_at_first: [{on_at_first}], off_at_first: [{off_at_first}]}}
+      id: switches
+      on_at_first:{on_at_first}
+      off_at_first:{off_at_first}
 
 # A worker on this machine runs the flows in the folder that you deploy from. For workers elsewhere, write a step that
 # fetches them, such as prefect.deployments.steps.git_clone.
@@ -85,8 +87,8 @@ def deployments_file(flows: Collection[str], project: str) -> str:
     chosen = [each for each in shipped.deployments if each.flow in flows]
     names = {each.values["name"] for each in chosen}
     switches = {
-        active: ", ".join(each for each in shipped.switches[active] if each.partition("/")[0] in names)
-        for active in ("on_at_first", "off_at_first")
+        when: "".join(f"\n        - {each}" for each in listed if each.partition("/")[0] in names) or " []"
+        for when, listed in shipped.switches.items()
     }
     head = _HEAD.format(name=json.dumps(project), **switches)
     return f"{head}{shipped.definitions}deployments:\n" + "\n\n".join(each.text.rstrip() for each in chosen) + "\n"
@@ -117,4 +119,5 @@ def _shipped() -> _Shipped:
     values = yaml.safe_load(text)
     switches = next(inputs for step in values["build"] for inputs in step.values() if inputs["id"] == "switches")
     deployments = [_Deployment(*each) for each in zip(texts, values["deployments"], strict=True)]
-    return _Shipped("".join(shared), switches, deployments)
+    listed = {when: each for when, each in switches.items() if when != "id"}
+    return _Shipped("".join(shared), listed, deployments)
