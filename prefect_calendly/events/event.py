@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID, uuid5
 
+from pydantic_core import to_json
+
 PREFIX: Final = "calendly."
 """Of the names of events, of the ids of their resources, and of our own labels."""
 MOVE_LABEL: Final = "calendly.move"
@@ -81,7 +83,7 @@ class CalendlyEvent:
         for labels in (self.resource, *self.related):
             if any(len(label.encode()) > _MOST_LABEL_BYTES for label in labels.values()):
                 raise UnstorableEventError(f"a label has more than {_MOST_LABEL_BYTES:,} bytes")
-        if len(json.dumps(self.as_json(), ensure_ascii=False).encode()) > _MOST_BYTES:
+        if len(to_json(self.as_json())) > _MOST_BYTES:
             raise UnstorableEventError(f"it has more than {_MOST_BYTES:,} bytes")
 
     def as_json(self) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _OPEN_SECONDS: Final = 900.0
 class _Suspect:
     failures: int = 0
     """How often it was posted on its own, and did not arrive."""
+    blamed: int = 0
+    """How often others arrived meanwhile."""
     pauses: int = 0
     rests_until: float = 0.0
     arrived_before: int | None = None
@@ -32,8 +34,8 @@ class _Suspect:
 class Suspects:
     """Says which of them to post next: a single one, and twice as many each time that all of them arrive.
 
-    One that does not arrive on its own, while others do, is left alone for ten minutes, and for longer each time. Times
-    are in seconds.
+    One that twice does not arrive on its own, while others do, is left alone for ten minutes, and for longer each time.
+    Times are in seconds.
     """
 
     def __init__(self) -> None:
@@ -106,7 +108,8 @@ class Suspects:
         if len(group) == 1:
             suspect = self._all[group.pop()]
             suspect.failures += 1
-            # While nothing arrives, the reason may be Prefect itself.
-            if suspect.arrived_before != self._arrived:
+            # While nothing arrives, the reason is Prefect itself; and it may have recovered since this was posted.
+            suspect.blamed += suspect.arrived_before != self._arrived
+            if suspect.blamed > 1:
                 suspect.rest(now)
             suspect.arrived_before = self._arrived

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import cloudpickle
 import httpx
@@ -32,6 +33,8 @@ from prefect_calendly.client.pace import PROCESS_LIMITS
 from prefect_calendly.client.transport import Transport
 from prefect_calendly.connections import adelete_connection
 from prefect_calendly.digest.request import DigestRequest
+from prefect_calendly.events.emit import emit_events
+from prefect_calendly.events.event import CalendlyEvent
 from prefect_calendly.runs.forms import Parameters
 from prefect_calendly.runs.logger import run_logger
 from prefect_calendly.runs.notifications import notify
@@ -245,13 +248,12 @@ class Runs:
         self.sandbox.fault("malformed_json", times=None)
         await self.fails(lambda: reconcile_bookings(self.credentials, window), CalendlyError)
 
-    async def that_leak(self, inline: Inline) -> None:
+    async def that_leak(self) -> None:
         run_logger().debug("Leaking %s", PLANTED)
         await acreate_markdown_artifact(PLANTED, key="leaky")
         await save_state("leaky", Planted(text=PLANTED))
-        leak = {"event": "leaky", "occurred": "2026-11-20T10:00:00Z", "resource": {"prefect.resource.id": "leaky"}}
-        ident = "2fd5e2f0-9a1e-4e4f-9f57-5a2d1f0b9d11"
-        await inline.events.request("POST", "/events", json=[{**leak, "id": ident, "payload": {"text": PLANTED}}])
+        resource, payload = {"prefect.resource.id": "leaky"}, {"text": PLANTED}
+        await emit_events([CalendlyEvent(uuid4(), "calendly.leaky", datetime.now(UTC), resource, payload=payload)])
         await notify(self.receiver.block, "Leaky", PLANTED)
         self.left.reports.append(Planted(text=PLANTED))
         self.left.shown.append(repr(Planted(text=PLANTED)))
@@ -275,7 +277,7 @@ def left() -> Left:
         inline.blocks[receiver.block] = receiver.webhook()
         try:
             runs = Runs(sandbox, left, receiver, secret_blocks(monkeypatch))
-            asyncio.run(run_all(runs, inline, monkeypatch))
+            asyncio.run(run_all(runs, monkeypatch))
         finally:
             receiver.stop()
         left.note(logs, receiver.messages, inline)
@@ -283,7 +285,7 @@ def left() -> Left:
     return left
 
 
-async def run_all(runs: Runs, inline: Inline, monkeypatch: pytest.MonkeyPatch) -> None:
+async def run_all(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     await runs.of_a_connection()
     await runs.that_succeed()
     await runs.with_signing_keys()
@@ -291,7 +293,7 @@ async def run_all(runs: Runs, inline: Inline, monkeypatch: pytest.MonkeyPatch) -
     await runs.that_crash(monkeypatch)
     runs.sandbox.reset()
     await runs.that_publish_bookings()
-    await runs.that_leak(inline)
+    await runs.that_leak()
     async with runs.credentials.get_client() as of_gateway:
         shown = (runs.credentials, of_gateway, vars(of_gateway), vars(runs.credentials))
         runs.left.shown += map(repr, shown)

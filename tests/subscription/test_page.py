@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from prefect_calendly.client.errors import PlanRequiredError
+from prefect_calendly.events.emit import emit_events
+from prefect_calendly.events.event import CalendlyEvent
 from prefect_calendly.runs.notifications import FAILED_KEY
 from prefect_calendly.sandbox import Sandbox
 from prefect_calendly.subscription import apply
@@ -40,9 +44,7 @@ async def test_the_last_delivery_is_shown(account: Subscriber) -> None:
     await account.ensure()
     assert "| Last delivery, of any subscription | none that Prefect remembers |" in account.page
     resource = {"prefect.resource.id": "calendly.invitee.I", "calendly.source": "webhook"}
-    event = {"event": "calendly.invitee.created", "occurred": "2026-11-20T10:00:00Z", "resource": resource}
-    ident = "2fd5e2f0-9a1e-4e4f-9f57-5a2d1f0b9d11"
-    await account.inline.events.request("POST", "/events", json=[{**event, "id": ident, "related": [], "payload": {}}])
+    await emit_events([CalendlyEvent(uuid4(), "calendly.invitee.created", datetime.now(UTC), resource)])
     await account.ensure()
     (stored,) = account.inline.events.stored.values()
     assert f"| Last delivery, of any subscription | {stored['received'][:16].replace('T', ' ')} UTC |" in account.page

@@ -27,16 +27,16 @@ def test_the_first_one_goes_alone_and_twice_as_many_follow_each_time_that_all_ar
     assert ids == []
 
 
-def test_one_that_does_not_arrive_while_others_do_is_left_alone_and_for_longer_each_time() -> None:
+def test_one_that_twice_does_not_arrive_while_others_do_is_left_alone_and_for_longer_each_time() -> None:
     suspects = Suspects()
     suspects.add([A])
-    for now, until in ((0, 660), (700, 1_960)):
+    for now, rests_until in ((0, 0), (60, 720), (720, 1_980)):
         assert suspects.next_to_post([A], now) == [A]
         suspects.posted([A], now)
         suspects.arrived([B])
-        assert suspects.next_to_post([A], now + 60) == []
-        assert suspects.resting(until - 1) == {A}
-        assert suspects.resting(until) == set()
+        suspects.next_to_post([A], now + 60)
+        assert suspects.resting(max(now + 60, rests_until - 1)) == ({A} if rests_until else set())
+        assert suspects.resting(max(now + 60, rests_until)) == set()
 
 
 def test_while_nothing_arrives_none_is_left_alone_and_all_get_their_turn() -> None:
