@@ -76,7 +76,7 @@ class Terminal(Printer):  # type: ignore[misc]
 
 
 def main() -> int:
-    """Run everything until it is stopped; return 128 plus the signal then, 1 for a failure, 2 for a bad argument."""
+    """Run everything until it is stopped; return 0 after Ctrl-C, 1 for a failure, 2 for a bad argument."""
     parser = Parser(prog="make up", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".up"), help="folder of its state and logs (default: .up)")
     parser.add_argument("--port", type=_port, help="of the Prefect server (default: last time's, 4200 or a free one)")
@@ -96,7 +96,7 @@ def main() -> int:
         print(f"make up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 0
 
 
 def _port(text: str) -> int:
@@ -182,7 +182,8 @@ def _run(home: Path, state: dict[str, Any], options: argparse.Namespace) -> int:
             "▸ Stopped; nothing is left running. `make up` continues from here, `make clean` deletes it.",
             flush=True,
         )
-        return int(manager.returncode)
+        # Ctrl-C is how a person ends it; make would report anything but 0 as an error.
+        return 0 if manager.returncode == 128 + signal.SIGINT else int(manager.returncode)
     if (culprit := terminal.first_to_stop) != "setup":  # setup prints the reason itself
         print(f"make up: {culprit} has ended, so all was stopped; see {home}/logs/{culprit}.log", file=sys.stderr)
     return 1

@@ -1,6 +1,7 @@
 """The check finds what Prefect would ignore, store in clear, or only fail of when it runs."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,11 @@ def test_every_flow_that_is_meant_to_run_by_itself_is_deployed_with_a_schedule()
         "ensure-webhook-subscription",
         "screen-booking",
     ]
+
+
+def test_no_description_says_when_it_runs_which_anybody_can_change_in_the_ui() -> None:
+    when = re.compile(r"\b(every|hourly|daily|nightly|weekdays?|minutes|scheduled|\d+ [ap]\.?m)\b", re.IGNORECASE)
+    assert [each["name"] for each in deployments_of() if when.search(each["description"])] == []
 
 
 STEP = "prefect.deployments.steps.set_working_directory"
