@@ -7,7 +7,7 @@ from typing import Final
 from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_calendly.check import AccountCheck
-from prefect_calendly.runs.markdown import escape_cell, markdown_table, soft_wrap
+from prefect_calendly.runs.markdown import escape, markdown_table
 
 ARTIFACT_KEY: Final = "check-credentials"
 SAYS: Final = {True: "yes", False: "no", None: "not known"}
@@ -58,16 +58,16 @@ def page(account: AccountCheck, block: str) -> str:
         block: Name of the block.
     """
     state = "work" if account.complete else "work, but not for every flow" if account.ok else "do not work"
-    parts = [f"# The credentials {escape_cell(block)} {state}", markdown_table(("", ""), facts(account))]
+    parts = [f"# The credentials {escape(block)} {state}", markdown_table(("", ""), facts(account), 30)]
     if account.flows:
         rows = [(each.flow, SAYS[each.user_scope], SAYS[each.organization_scope]) for each in account.flows]
-        parts += ["## Flows", markdown_table(("flow", "for the user", "for the organization"), rows)]
+        parts += ["## Flows", markdown_table(("flow", "for the user", "for the organization"), rows, 30)]
     if lacks := lacking(account):
         needed = [(f"These credentials {lack}", ", ".join(flows)) for lack, flows in lacks.items()]
-        parts += ["## What is missing", markdown_table(("what", "needed by"), needed)]
+        parts += ["## What is missing", markdown_table(("what", "needed by"), needed, 30)]
     if account.ok:
         parts.append("Permissions to write show only when something is written.")
-    return soft_wrap("\n\n".join(parts) + "\n", 30)
+    return "\n\n".join(parts) + "\n"
 
 
 async def publish_account(account: AccountCheck, block: str) -> None:
@@ -82,5 +82,5 @@ async def publish_account(account: AccountCheck, block: str) -> None:
         await publish_account(await acheck_block("main"), "main")
         ```
     """
-    description = f"What the block calendly-credentials/{block} can do"
+    description = f"What the block calendly-credentials/{escape(block)} can do"
     await acreate_markdown_artifact(page(account, block), key=ARTIFACT_KEY, description=description)

@@ -17,7 +17,7 @@ Scope = Literal["user", "organization"]
 SCOPE_HELP: Final = "Your own events, or the whole organization's (needs an owner or admin)."
 
 _IN_BRIEF: Final = {
-    *("uri", "status", "start_time", "end_time", "created_at", "updated_at"),
+    *("uri", "name", "status", "start_time", "end_time", "created_at", "updated_at"),
     *("invitees_counter", "event_memberships", "event_guests"),
 }
 
@@ -92,15 +92,16 @@ def in_brief(event: ScheduledEvent, shared: dict[Any, Any]) -> ScheduledEvent:
     """Return an event with only those members that decisions need: a sixth of the memory.
 
     Args:
-        event: The event. Of its hosts, only their URIs are kept.
+        event: The event. Of its hosts, only their URIs and names are kept, or addresses in place of names.
         shared: Values that many events have in common, so that they hold the same one; start with an empty dict.
     """
-    hosts = tuple(membership.user for membership in event.event_memberships)
+    hosts = tuple((host.user, host.user_name or host.user_email) for host in event.event_memberships)
     if hosts not in shared:
-        shared[hosts] = tuple(EventMembership(user=host) for host in hosts)
+        shared[hosts] = tuple(EventMembership(user=user, user_name=name) for user, name in hosts)
     return ScheduledEvent.model_construct(
         _IN_BRIEF,  # One set for all events: a set of its own would be most of an event.
         uri=event.uri,
+        name=shared.setdefault(event.name, event.name),
         status=shared.setdefault(event.status, event.status),
         start_time=event.start_time,
         end_time=event.end_time,

@@ -10,7 +10,7 @@ from prefect_calendly.bookings.polling import BookingsToPoll, PollReport
 from prefect_calendly.bookings.reading import Reading
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.runs.logger import run_logger
-from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, sections
+from prefect_calendly.runs.markdown import cost, escape, pluralize, sections
 from prefect_calendly.runs.state import state_block
 
 SUMMARY_KEY: Final = "poll-bookings"
@@ -40,7 +40,7 @@ async def show_poll(
                 pluralize(report.invitee_lists, "invitee list") + (", with rechecked ones" if polling.recheck else ""),
             ],
             "Result": [
-                *(f"{number} {escape_cell(event)}" for event, number in report.emitted.items()),
+                *(f"{number} {escape(event)}" for event, number in report.emitted.items()),
                 f"{report.already_there} that Prefect had already",
             ],
             "Cursor": [

@@ -17,7 +17,7 @@ from prefect_calendly.events.event import CalendlyEvent, Payload, Source, Unstor
 from prefect_calendly.events.invitees import events_of_invitee
 from prefect_calendly.invitees import Invitee, alist_invitees_of_events
 from prefect_calendly.runs.forms import Parameters
-from prefect_calendly.runs.markdown import escape_cell, pluralize, short_error
+from prefect_calendly.runs.markdown import escape, pluralize, short_error
 from prefect_calendly.runs.progress import progress
 from prefect_calendly.scheduled_events import ScheduledEvent
 from prefect_calendly.users import User
@@ -59,7 +59,7 @@ class Reading:
     def problems(self) -> list[str]:
         """What could not be read, in a few lines of markdown."""
         lines = [
-            f"{uuid_of(uri, 'scheduled_events', 'event')}: {escape_cell(short_error(error))}"
+            f"{uuid_of(uri, 'scheduled_events', 'event')}: {escape(short_error(error))}"
             for uri, error in self.unread.items()
         ]
         more = len(lines) - _MOST_PROBLEMS

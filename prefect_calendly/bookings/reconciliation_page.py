@@ -10,9 +10,8 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect_calendly.bookings.reading import Reading
 from prefect_calendly.bookings.reconciliation import BookingsToReconcile, Comparison, Finding, ReconcileReport
 from prefect_calendly.client import RequestMeter
-from prefect_calendly.client.errors import printable
 from prefect_calendly.runs.logger import run_logger
-from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, sections
+from prefect_calendly.runs.markdown import cost, escape, markdown_table, pluralize, sections
 
 SUMMARY_KEY: Final = "reconcile-bookings"
 PROBLEMS_KEY: Final = "reconcile-bookings-problems"
@@ -89,19 +88,16 @@ def _summary(report: ReconcileReport, window: BookingsToReconcile, reading: Read
 
 
 def _findings(comparison: Comparison) -> str:
-    """Return the findings as a narrow table; each invitee is a link to what Calendly calls them."""
+    """Return the findings as a narrow table."""
     shown = comparison.findings[:_MOST_IN_SUMMARY]
     if not shown:
         return ""
-    lines = [
-        "\n\n## Findings\n",
-        "| Problem | Event | Occurred (UTC) | Seconds | Source | Invitee |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for finding in shown:
-        row = _row(finding)
-        cells = [escape_cell(row[name]) for name in ("problem", "event", "occurred (UTC)", "seconds", "source")]
-        lines.append(f"| {' | '.join(cells)} | [{escape_cell(row['invitee'][:6])}…]({finding.uri}) |")
+    rows = []
+    for row in map(_row, shown):
+        cells = (row[name] for name in ("problem", "event", "occurred (UTC)", "seconds", "source"))
+        rows.append((*cells, f"{row['invitee'][:6]}…"))
+    header = ("Problem", "Event", "Occurred (UTC)", "Seconds", "Source", "Invitee")
+    lines = ["\n\n## Findings\n", markdown_table(header, rows)]
     more = len(comparison.findings) - len(shown)
     limit = "" if len(comparison.findings) <= _MOST_IN_TABLE else f", the first {_MOST_IN_TABLE:,}"
     lines.append(f"\n{f'And {more} more. ' if more else ''}All are in the table `{PROBLEMS_KEY}`{limit}.")
@@ -120,7 +116,7 @@ def _row(finding: Finding) -> dict[str, str]:
         "invitee": invitee,
         "scheduled event": scheduled_event,
     }
-    return {name: printable(text) for name, text in row.items()}
+    return {name: escape(text) for name, text in row.items()}
 
 
 def _time(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from prefect_calendly.digest.heat_map import DAYS_PER_MAP, SCALE, Row, Tile, hea
 from prefect_calendly.digest.model import BUSY_KINDS, Digest, HalfDay, HostDay, HostDigest, HostedEventType
 from prefect_calendly.digest.table import hours
 from prefect_calendly.digest.time import day_bounds
-from prefect_calendly.runs.markdown import cost, escape_cell, markdown_table, pluralize, soft_wrap
+from prefect_calendly.runs.markdown import cost, escape, markdown_table, pluralize
 
 # The page is short; the table artifact has everything.
 _MAX_HOSTS: Final = 50
@@ -234,12 +234,12 @@ def _slots(entry: HostDigest, part: HostDay | HalfDay | None = None) -> str:
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    return soft_wrap(markdown_table(header, rows), 10)
+    return markdown_table(header, rows, longest_word=10)
 
 
 def _bullets(texts: Iterable[str], ending: str = "") -> list[str]:
     every = list(texts)
-    lines = [f"- {soft_wrap(escape_cell(text), 22)}{ending}" for text in every[:_MAX_HOSTS]]
+    lines = [f"- {escape(text, longest_word=22)}{ending}" for text in every[:_MAX_HOSTS]]
     return lines if len(every) <= _MAX_HOSTS else [*lines, f"- and {len(every) - _MAX_HOSTS} more{ending}"]
 
 

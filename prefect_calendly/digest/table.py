@@ -6,21 +6,21 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from prefect_calendly.client.errors import printable
 from prefect_calendly.digest.model import BUSY_KINDS, Digest
+from prefect_calendly.runs.markdown import escape
 
 
 def table_rows(digest: Digest) -> list[dict[str, Any]]:
     """Return the rows of the table artifact; times are in hours, and None is what could not be read."""
-    # Not escaped: Prefect shows the cells of a table artifact as they are.
-    titles = {uuid: printable(each.name) for uuid, each in digest.event_types.items()}
+    titles = {uuid: escape(each.name) for uuid, each in digest.event_types.items()}
     rows = []
     for entry in digest.hosts:
+        host = escape(entry.host.name)
         for day in entry.days:
             other = [length for kind, length in (day.busy or {}).items() if kind not in BUSY_KINDS]
             rows.append(
                 {
-                    "host": printable(entry.host.name),
+                    "host": host,
                     "date": day.date.isoformat(),
                     "open_slots": day.open_slots if entry.is_complete or day.slots else None,
                     "working_hours": None if day.working is None else hours(day.working),

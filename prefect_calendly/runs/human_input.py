@@ -19,9 +19,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.exceptions import Pause, PrefectHTTPStatusError
 from prefect.input import Keyset, RunInput, keyset_from_base_key
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from prefect_calendly.runs.forms import form_pattern
+from prefect_calendly.runs.markdown import escape
 from prefect_calendly.scheduled_events import LONGEST_REASON
 
 # Nobody reads a longer list.
@@ -183,17 +184,24 @@ def _keys(key: str) -> Keyset:
     return keyset_from_base_key(f"suspended-{key}")
 
 
+class _Approval(RunInput):
+    # Both are needed although they have a default, which the form sends as long as nothing is entered: Prefect's error
+    # then quotes it, and says where to go. Of what is missing altogether, it would only say how the field is called.
+    model_config = ConfigDict(json_schema_extra={"required": ["decision", "decided_by"]})
+
+
 def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
     """Return the form. All limits are in its schema, which is all that Prefect checks before the run goes on."""
 
     def placed(position: int, **extra: Any) -> dict[str, Any]:
         return {"position": position, **extra}
 
-    labels = [f"{number}. {proposal.label}" for number, proposal in enumerate(proposals, 1)]
+    labels = [f"{number}. {escape(proposal.label)}" for number, proposal in enumerate(proposals, 1)]
     fields: dict[str, Any] = {
         "decision": (
             Literal["approve", "reject"],
             Field(
+                default="not chosen yet (Decision, below the list)",
                 description="approve: do everything but what you leave alone below. reject: do nothing.",
                 json_schema_extra=placed(0),
             ),
@@ -219,15 +227,15 @@ def _form(proposals: Sequence[Proposal], reason: str) -> type[RunInput]:
         "decided_by": (
             str,
             Field(
-                min_length=1,
+                default="",
                 max_length=100,
                 title="Your name",
                 description="For the audit table: Prefect does not record who has pressed the button.",
-                json_schema_extra=placed(3, **form_pattern(r"\S", "your name")),
+                json_schema_extra=placed(3, **form_pattern(r"\S", "your name, below the list")),
             ),
         ),
     }
-    return create_model("Approval", __base__=RunInput, **fields)
+    return create_model("Approval", __base__=_Approval, **fields)
 
 
 async def _answered_at() -> datetime:

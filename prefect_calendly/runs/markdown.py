@@ -1,40 +1,60 @@
-"""Markdown for artifacts: text from outside is escaped, and pages fit a phone."""
+"""Texts for artifacts and forms: what comes from outside marks nothing up, and pages fit a phone."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.client.errors import CalendlyError, printable
 
+_BREAK: Final = "\u200b"
+_ISOLATE: Final = "\u2068{}\u2069"
+# What can mark up text wherever it stands becomes what looks the same: asterisk, backtick, tilde, vertical bar.
+_LOOK_ALIKES: Final = str.maketrans("*`~|", "\u2217\u02cb\u223c\u2223")
+_UNDERSCORES: Final = re.compile(r"(?<!\w)_+|_+(?!\w)")
+_BREAKS: Final = re.compile(
+    r"^(?=[#>=]|(?:[+-]|\d{1,9}[.)])(?!\w))"  # headings, quotations, lists
+    r"|(?<=[\\\]<])|(?<=&)(?=#?\w+;)"  # escapes, links and images, HTML, entities
+    r"|(?<=[\w.+-]@)|(?<=:)(?=//)|(?<=www)(?=\.)",  # addresses of all kinds, which become links without any markup
+    re.IGNORECASE | re.ASCII,
+)
 
-def escape_cell(value: Any) -> str:
-    """Return a value as text for a cell of a markdown table: no markup, no line break, no cell border of its own."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", printable(str(value)))
 
+def escape(value: Any, longest_word: int | None = None) -> str:
+    """Return a value as one line of text that looks the same everywhere, whether it is taken for markdown or not.
 
-def markdown_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a markdown table; the cells of its rows are escaped."""
-    lines = [list(header)]
-    body = [[escape_cell(value) for value in row] for row in rows]
-    lines.append(["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in [*lines, *body])
-
-
-def soft_wrap(markdown: str, letters: int) -> str:
-    """Let long words break, and keep addresses from becoming links.
-
-    In Prefect's UI a column is as wide as its longest word. And it turns whatever looks like an address into a link,
-    which nobody should click in a name that a stranger has chosen.
+    Prefect's older UI takes the cells of table artifacts for markdown, the newer one shows them as they are. So nothing
+    is escaped with a character that could be seen: breaks without width keep markup, links and entities from being any,
+    and the four characters that this does not stop are replaced. Writing in the other direction stays within the text.
 
     Args:
-        markdown: Text without links, images and code.
-        letters: After how many characters a word may break.
+        value: A text from anywhere, or what becomes one.
+        longest_word: After how many characters a word may break: a column is as wide as its longest word.
+
+    Returns:
+        Text for a cell, a list item, a paragraph or the text of a link; escaped again, it stays the same.
+
+    Example:
+        >>> escape("1|2\\n3").encode("ascii", "backslashreplace").decode()
+        '1\\\\u22232 3'
     """
-    cut = re.sub(rf"((?:\\.|[^\s\\-]){{{letters}}})(?=[^\s-])", "\\1\u200b", markdown)
-    return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", "\u200b", cut, flags=re.IGNORECASE)
+    text = _UNDERSCORES.sub(rf"{_BREAK}\g<0>{_BREAK}", printable(str(value)).translate(_LOOK_ALIKES))
+    text = _BREAKS.sub(_BREAK, text)
+    if longest_word is not None:
+        text = re.sub(rf"([^\s{_BREAK}-]{{{longest_word}}})(?=[^\s{_BREAK}-])", rf"\1{_BREAK}", text)
+    turned = any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in text)
+    return _ISOLATE.format(text) if turned else text
+
+
+def markdown_table(header: Iterable[str], rows: Iterable[Iterable[Any]], longest_word: int | None = None) -> str:
+    """Return a markdown table; the cells of its rows are escaped."""
+    lines = [list(header)]
+    body = [[escape(value, longest_word) for value in row] for row in rows]
+    lines.append(["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in [*lines, *body])
 
 
 def cost(meter: RequestMeter, seconds: float, requests: int | None = None) -> list[str]:
@@ -71,8 +91,8 @@ def pluralize(number: int, what: str) -> str:
 
 
 def sections(title: str, parts: Mapping[str, Iterable[str]]) -> str:
-    """Return a markdown page with a list under each heading; empty lists are left out."""
-    lines = [f"# {title}"]
+    """Return a markdown page with a list under each heading; the title is escaped, empty lists are left out."""
+    lines = [f"# {escape(title)}"]
     for heading, items in parts.items():
         shown = [f"- {item}" for item in items]
         lines += [f"\n## {heading}\n", *shown] if shown else []

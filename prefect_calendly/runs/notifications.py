@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_CLOUD_UI_URL, PREFECT_UI_URL
 
 from prefect_calendly.client.errors import mask
 from prefect_calendly.runs.logger import run_logger
-from prefect_calendly.runs.markdown import escape_cell
+from prefect_calendly.runs.markdown import escape
 from prefect_calendly.runs.quiet_logs import urls_unlogged
 
 FAILED_KEY: Final = "failed-notification"
@@ -78,7 +78,7 @@ async def notify(
     Args:
         reference: Type and name of the block, such as `slack-webhook/ops`; None sends nothing.
         subject: One line.
-        body: The message; a link to the flow run is added.
+        body: The message, as plain text: it is escaped, and a link to the flow run is added.
         flow_run_id: The flow run that it is about; this one by default.
         timeout_seconds: When to give up.
 
@@ -87,7 +87,7 @@ async def notify(
     """
     if reference is None:
         return None
-    page = run_page(flow_run_id)
+    page, subject, body = run_page(flow_run_id), escape(subject), "\n".join(map(escape, body.splitlines()))
     try:
         block: Any = await _notifier(reference)
         async with asyncio.timeout(timeout_seconds):
@@ -99,9 +99,9 @@ async def notify(
         problem = f"The notification through {reference} failed ({type(error).__name__})."
         run_logger().warning("%s The flow itself goes on.", problem)
         with contextlib.suppress(Exception):
-            message = f"> **{escape_cell(subject)}**\n>\n> {escape_cell(body)}\n"
-            text = f"# Notification failed\n\n{escape_cell(problem)} The message was:\n\n{message}"
-            await acreate_markdown_artifact(text, key=FAILED_KEY, description=problem)
+            message = f"> **{subject}**\n>\n> {escape(body)}\n"
+            text = f"# Notification failed\n\n{escape(problem)} The message was:\n\n{message}"
+            await acreate_markdown_artifact(text, key=FAILED_KEY, description=escape(problem))
         return problem
     return None
 

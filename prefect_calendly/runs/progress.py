@@ -15,7 +15,7 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 
 from prefect_calendly.client import RequestMeter
 from prefect_calendly.runs.logger import run_logger
-from prefect_calendly.runs.markdown import pluralize
+from prefect_calendly.runs.markdown import escape, pluralize
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,14 @@ async def _show(key: str, what: str, steps: Steps, end: asyncio.Event, timing: T
                 logged = now
                 run_logger().info("%s: %s, %.0f s", what, steps.in_words, now - began)
             # The list of a run's artifacts shows the description only.
-            description = f"{what}: {steps.in_words}"
+            description = escape(f"{what}: {steps.in_words}")
             if artifact is None:
                 artifact = await acreate_progress_artifact(steps.percent, key=key, description=description)
             else:
                 await aupdate_progress_artifact(artifact, steps.percent, description)
     if artifact is not None:
         with contextlib.suppress(Exception):
-            await aupdate_progress_artifact(artifact, steps.percent, f"{what}: {steps.in_words}")
+            await aupdate_progress_artifact(artifact, steps.percent, escape(f"{what}: {steps.in_words}"))
 
 
 async def _comes_within(seconds: float, event: asyncio.Event) -> bool:

@@ -11,7 +11,6 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.sorting import ArtifactSort
 from pydantic import Field
 
-from prefect_calendly.client.errors import printable
 from prefect_calendly.runs.human_input import (
     LONGEST_WAIT_HOURS,
     Proposal,
@@ -22,7 +21,7 @@ from prefect_calendly.runs.human_input import (
     remember,
 )
 from prefect_calendly.runs.logger import run_logger
-from prefect_calendly.runs.markdown import escape_cell, pluralize, soft_wrap
+from prefect_calendly.runs.markdown import escape, pluralize
 from prefect_calendly.runs.notifications import notify
 from prefect_calendly.screening.page import SUMMARY_KEY, WAITING, CancelPage
 from prefect_calendly.screening.plan import Plan
@@ -102,12 +101,14 @@ async def approve(run: CancelRun, approval_hours: float) -> None:
         body = f"Decide until {until}: on the page of the flow run, menu ⋮, Resume. Otherwise nothing is canceled."
         await notify(run.policy.notify, f"Blocked domains: {page.headline()}", body)
         await remember(_ASKED, until)
-    proposals = [Proposal(each.event, printable(f"{page.when_and_who(each)} ({each.why})")) for each in planned]
-    lines = [
-        f"{number}. {soft_wrap(escape_cell(page.when_and_who(each)), 24)}: {escape_cell(each.why)}"
-        for number, each in enumerate(planned, 1)
-    ]
-    introduction = "\n".join([f"# Cancel {pluralize(len(planned), 'event')}?\n", *lines, f"\nDecide until {until}."])
+    proposals = [Proposal(each.event, page.describe(each)) for each in planned]
+    introduction = "\n".join(
+        [
+            f"# Cancel {pluralize(len(planned), 'event')}?\n",
+            f"Decide until {until}: choose *Decision* and enter *Your name* below this list.\n",
+            *(f"{number}. {escape(page.describe(each), 24)}" for number, each in enumerate(planned, 1)),
+        ]
+    )
     run.answer = await ask(_question(run.plan), proposals, introduction, run.policy.reason, deadline)
     run_logger().info("Decided: %s of %s approved", len(run.approved.of("cancel")), pluralize(len(planned), "event"))
 

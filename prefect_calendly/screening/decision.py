@@ -98,6 +98,10 @@ class Decision:
     matches: tuple[Match, ...] = ()
     shared: bool = False
     """Whether others can book the same event."""
+    name: str = field(default="", repr=False)
+    """The event's name, which is that of its type unless somebody has changed it."""
+    hosts: tuple[str, ...] = field(default=(), repr=False)
+    """Names of its hosts; the address of one without a name."""
 
     @property
     def uuid(self) -> str:
@@ -147,9 +151,9 @@ def decide(
         action = "keep"
     elif blocked and shared and others and not rules.cancel_group_events:
         action = "report"
-    hosts = (membership.user for membership in event.event_memberships)
-    host_zone = next((host_zones[host] for host in hosts if host in host_zones), None)
-    return Decision(event.uri, event.start_time, host_zone, action, why, matches, shared)
+    host_zone = next((host_zones[host.user] for host in event.event_memberships if host.user in host_zones), None)
+    hosts = tuple(name for host in event.event_memberships if (name := host.user_name or host.user_email))
+    return Decision(event.uri, event.start_time, host_zone, action, why, matches, shared, event.name or "", hosts)
 
 
 def own_domain_warnings(policy: CancelPolicy, own_domains: Collection[str]) -> list[str]:

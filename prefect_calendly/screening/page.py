@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Final
 from prefect import runtime
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from prefect_calendly.client.errors import printable
 from prefect_calendly.runs.forms import zone_or_utc
-from prefect_calendly.runs.markdown import cost, escape_cell, pluralize, sections, soft_wrap
+from prefect_calendly.runs.markdown import cost, escape, markdown_table, pluralize, sections
 from prefect_calendly.screening.decision import Decision
 from prefect_calendly.screening.domains import mask_email
 from prefect_calendly.screening.report import CancelReport
@@ -54,8 +53,9 @@ class CancelPage:
     async def write(self) -> None:
         """Write both artifacts; the same keys again are the next versions."""
         rows: list[dict[str, Any]] = [self.row(decision) for decision in self.run.plan.decisions]
-        await acreate_table_artifact(key=self.decisions_key, table=rows, description=self.headline())
-        await acreate_markdown_artifact(key=self.summary_key, markdown=self.summary(), description=self.headline())
+        headline = escape(self.headline())
+        await acreate_table_artifact(key=self.decisions_key, table=rows, description=headline)
+        await acreate_markdown_artifact(key=self.summary_key, markdown=self.summary(), description=headline)
 
     def headline(self) -> str:
         """Return how the run stands, in one line."""
@@ -80,31 +80,34 @@ class CancelPage:
         return f"{pluralize(report.canceled, 'event')} canceled" + (f", {problems} FAILED" if problems else "")
 
     def row(self, decision: Decision) -> dict[str, str]:
-        """Return a decision as a row of the table: plain texts, and what is looked for first comes first."""
+        """Return a decision as a row of the table; a phone shows the first columns."""
         run, zone = self.run, zone_or_utc(decision.host_zone)
         asked = run.waits_until is not None and decision.action == "cancel" and not run.over_cap
         # A run can be canceled after somebody has decided, and before it has gone on.
         asked = asked and run.abandoned != "canceled"
         row = {
-            "status": run.status_of(decision),
-            "start": f"{decision.start.astimezone(zone):%a %Y-%m-%d %H:%M}",
             "who": self.who(decision),
             "why": decision.why,
+            "status": run.status_of(decision),
+            "start": f"{decision.start.astimezone(zone):%a %Y-%m-%d %H:%M}",
+            "host": ", ".join(decision.hosts),
+            "meeting": decision.name,
             "decided by": (str(run.answer) if run.answer else "nobody") if asked else "",
             "event": decision.uuid,
             "zone": zone.key,
         }
-        return {name: printable(text) for name, text in row.items() if text or name != "decided by"}
+        return {name: escape(text) for name, text in row.items() if text or name != "decided by"}
 
     def who(self, decision: Decision) -> str:
         """Return the addresses that a decision is about, as the policy lets them be shown."""
         shown = mask_email if self.run.policy.mask_emails else str
         return ", ".join(dict.fromkeys(shown(match.email) for match in decision.matches))
 
-    def when_and_who(self, decision: Decision) -> str:
-        """Return an event's start, in the host's time zone, and who has booked it."""
+    def describe(self, decision: Decision) -> str:
+        """Return who has booked, why that is unwanted, and what, with whom and when (in the host's time zone)."""
         zone = zone_or_utc(decision.host_zone)
-        return f"{decision.start.astimezone(zone):%a %Y-%m-%d %H:%M} {zone.key}, {self.who(decision)}"
+        when = f"{decision.start.astimezone(zone):%a %Y-%m-%d %H:%M} {zone.key}"
+        return f"{self.who(decision)} ({decision.why}): {_meeting(decision)}, {when}"
 
     def summary(self) -> str:
         """Return the summary, in markdown."""
@@ -148,7 +151,7 @@ class CancelPage:
             return []
         if run.answer is not None:
             word = "rejected" if run.answer.rejected else f"{len(run.approved.of('cancel'))} of {planned} approved"
-            return [f"{word} by {escape_cell(run.answer)}"]
+            return [f"{word} by {escape(run.answer)}"]
         until = f"{run.waits_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         if run.abandoned == "canceled":
             return ["the run was canceled while it waited for a person"]
@@ -176,20 +179,20 @@ class CancelPage:
 
     def _warnings(self) -> list[str]:
         run, to_cancel = self.run, len(self.run.plan.of("cancel"))
-        warnings = [escape_cell(warning) for warning in run.plan.warnings]
+        warnings = [escape(warning) for warning in run.plan.warnings]
         if run.dry_run and run.over_cap:
             warnings.append(
-                f"A real run would cancel nothing: {pluralize(to_cancel, 'event')} to cancel, and max\\_cancellations "
+                f"A real run would cancel nothing: {pluralize(to_cancel, 'event')} to cancel, and max_cancellations "
                 f"is {run.cap}."
             )
         return warnings
 
     def _problems(self) -> list[str]:
         plan, outcomes = self.run.plan, self.run.outcomes or {}
-        problems = [f"{each.uuid}: could not be checked: {escape_cell(each.why)}" for each in plan.of("unknown")]
-        problems += [f"{each.uuid}: undecided: {escape_cell(each.why)}" for each in plan.of("undecided")]
+        problems = [f"{each.uuid}: could not be checked: {escape(each.why)}" for each in plan.of("unknown")]
+        problems += [f"{each.uuid}: undecided: {escape(each.why)}" for each in plan.of("undecided")]
         problems += [
-            f"{each.uuid}: {escape_cell(outcome.detail)}"
+            f"{each.uuid}: {escape(outcome.detail)}"
             for each in plan.of("cancel")
             if (outcome := outcomes.get(each.event)) and outcome.result == "failed"
         ]
@@ -197,17 +200,18 @@ class CancelPage:
         return problems[:_MOST_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
 
     def _events(self) -> list[str]:
-        """Return the decisions as a narrow table, for a phone; each event is a link to what Calendly calls it."""
+        """Return the decisions as a narrow table, for a phone."""
         decisions = self.run.plan.decisions
         if not decisions:
             return []
-        lines = ["\n## Events\n", "| Status | Start | Who | Event |", "| --- | --- | --- | --- |"]
+        rows = []
         for each in decisions[:_MOST_EVENTS]:
-            status, who = (soft_wrap(escape_cell(text), 12) for text in (self.run.status_of(each), self.who(each)))
             start = f"{each.start.astimezone(zone_or_utc(each.host_zone)):%a %d %b %H:%M}"
-            lines.append(f"| {status} | {start} | {who} | [{each.uuid[:6]}…]({each.event}) |")
+            rows.append((self.who(each), each.why, f"{_meeting(each)}, {start}", self.run.status_of(each)))
+        table = markdown_table(("Who", "Why", "Meeting", "Status"), rows, longest_word=12)
         more = len(decisions) - _MOST_EVENTS
-        return [*lines, f"\nTimes are in the hosts' time zones.{f' And {more} more.' if more > 0 else ''}"]
+        note = f"\nTimes are in the hosts' time zones.{f' And {more} more.' if more > 0 else ''}"
+        return ["\n## Events\n", table, note]
 
 
 class ScreenPage(CancelPage):
@@ -234,16 +238,21 @@ class ScreenPage(CancelPage):
     def summary(self) -> str:
         """Return the summary, in markdown."""
         run, report = self.run, self.run.report()
-        details = [f"why: {escape_cell(run.decision.why)}"]
+        details = [f"why: {escape(run.decision.why)}"]
         if run.over_cap:
             details.append(f"`max_cancellations`: {pluralize(run.cap, 'event')} within an hour at most")
         elif run.decision.action == "cancel" and run.outcomes is None and not run.dry_run:
             details.append("this is the plan: if it stays the last version of this page, the run was interrupted")
         if run.outcome is not None and run.outcome.detail:
-            details.append(escape_cell(run.outcome.detail))
+            details.append(escape(run.outcome.detail))
         details += [*self._warnings(), *cost(run.meter, report.seconds, report.requests)]
-        return "\n".join([f"# {self.headline()}", *self._events(), "", *(f"- {each}" for each in details)])
+        return "\n".join([f"# {escape(self.headline())}", *self._events(), "", *(f"- {each}" for each in details)])
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(map(escape_cell, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(escape, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _meeting(decision: Decision) -> str:
+    hosts = ", ".join(decision.hosts)
+    return f"{decision.name or 'Meeting'} with {hosts}" if hosts else decision.name or "Meeting"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -120,8 +121,7 @@ async def _decide_about(
         for event, its in zip(some, found, strict=True):
             decision = decide(event, its.invitees, rules, account.host_zones)
             if its.error is not None:
-                why = short_error(its.error)
-                decision = Decision(event.uri, event.start_time, decision.host_zone, "unknown", why)
+                decision = replace(decision, action="unknown", why=short_error(its.error), matches=())
             if decision.action != "keep":
                 decisions.append(decision)
     return decisions

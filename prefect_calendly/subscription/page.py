@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prefect_calendly.runs.markdown import cost, escape_cell, markdown_table, pluralize, soft_wrap
+from prefect_calendly.runs.markdown import cost, escape, markdown_table, pluralize
 from prefect_calendly.subscription.plan import hook_uuid
 from prefect_calendly.subscription.report import SubscriptionReport, SubscriptionRun
 from prefect_calendly.subscription.spec import SubscriptionSpec
@@ -50,8 +50,8 @@ def page(run: SubscriptionRun, report: SubscriptionReport, last_delivery: dateti
         ("To be deleted" if report.dry_run else "Deleted", ", ".join(report.deleted) or "none"),
         ("Cost", "; ".join(cost(run.meter, report.seconds))),
     ]
-    title, summary = f"# Webhook subscription: {report.outcome}", escape_cell(headline(report, spec))
-    return soft_wrap(f"{title}\n\n{summary}\n\n{markdown_table(('', ''), rows)}\n", 30)
+    summary, table = escape(headline(report, spec), 30), markdown_table(("", ""), rows, 30)
+    return f"# Webhook subscription: {report.outcome}\n\n{summary}\n\n{table}\n"
 
 
 def _signing_key(run: SubscriptionRun, now: datetime) -> str:

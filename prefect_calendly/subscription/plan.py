@@ -56,25 +56,25 @@ def make_plan(
         extra = f", and {len(delete)} more of the same URL to delete" if delete else ""
         return Plan("unchanged", keep, delete, f"it is as it should be{extra}")
     if not same_url:
-        return Plan("created", None, (), "there is none of this URL")
+        return Plan("created", None, (), "no subscription had this URL")
     if fitting:
         return Plan("revived", None, delete, "Calendly disabled it, because deliveries had failed for 24 hours")
     return Plan("replaced", None, delete, "; ".join(dict.fromkeys(differences[hook.uri] for hook in same_url)))
 
 
 def _differences(hook: WebhookSubscription, spec: SubscriptionSpec, account: Account, keys: KeyRing | None) -> str:
-    """Say in which way a subscription is not as it should be; an empty text if it is."""
+    """Say in which way a subscription was not as it should be; an empty text if it was."""
     differences = []
     if hook.scope != spec.scope:
-        differences.append(f"its scope is {hook.scope}, not {spec.scope}")
+        differences.append(f"its scope was {hook.scope}, not {spec.scope}")
     elif hook.organization != account.organization:
-        differences.append("it belongs to another organization")
+        differences.append("it belonged to another organization")
     elif (spec.scope == "user" and hook.user != account.user) or (spec.scope == "group" and hook.group != spec.group):
-        differences.append(f"it belongs to another {spec.scope}")
+        differences.append(f"it belonged to another {spec.scope}")
     if missing := [name for name in spec.events if name not in hook.events]:
-        differences.append(f"it lacks {', '.join(missing)}")
+        differences.append(f"it lacked {', '.join(missing)}")
     if unwanted := [name for name in hook.events if name not in spec.events]:
-        differences.append(f"it has {', '.join(unwanted)} too")
+        differences.append(f"it had {', '.join(unwanted)} too")
     if keys is not None and not keys.fits(hook_uuid(hook)):
         differences.append("it was not made with the signing key that is in use")
     return ", ".join(differences)

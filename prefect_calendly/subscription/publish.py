@@ -14,6 +14,7 @@ from prefect_calendly.client import count_requests
 from prefect_calendly.client.errors import CalendlyError
 from prefect_calendly.events.prefect_api import events_client, last_delivery
 from prefect_calendly.runs.logger import run_logger
+from prefect_calendly.runs.markdown import escape
 from prefect_calendly.runs.notifications import notify
 from prefect_calendly.subscription.page import headline, page
 from prefect_calendly.subscription.report import SubscriptionReport, SubscriptionRun
@@ -58,8 +59,8 @@ async def _publish(run: SubscriptionRun, report: SubscriptionReport) -> None:
     with contextlib.suppress(httpx.HTTPError):
         async with events_client() as client:
             delivered_at = await last_delivery(client)
-    text = page(run, report, delivered_at)
-    await acreate_markdown_artifact(text, key=ARTIFACT_KEY, description=f"Webhook subscription of {spec.host}")
+    text, about = page(run, report, delivered_at), escape(f"Webhook subscription of {spec.host}")
+    await acreate_markdown_artifact(text, key=ARTIFACT_KEY, description=about)
     changed = not report.dry_run and (report.outcome != "unchanged" or report.deleted or report.gap_emitted)
     if changed or report.outcome == "failed":
         await notify(spec.notify, f"Calendly webhook subscription {report.outcome}", line)

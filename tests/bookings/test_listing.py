@@ -27,8 +27,10 @@ def test_an_event_in_brief_decides_as_the_whole_one_and_shares_what_many_have_in
         assert getattr(one, name) == getattr(EVENT, name)
     assert [host.user for host in one.event_memberships] == [host.user for host in EVENT.event_memberships]
     assert one.event_memberships is other.event_memberships
+    assert one.event_memberships[0].user_name == EVENT.event_memberships[0].user_name
     assert one.event_memberships[0].user_email is None
-    assert one.name is None
+    assert one.name is other.name is not None
+    assert one.location is None
 
 
 async def test_every_event_from_then_on_is_listed_and_those_that_are_chosen_are_whole(
@@ -46,8 +48,8 @@ async def test_every_event_from_then_on_is_listed_and_those_that_are_chosen_are_
     }
     assert {event.uri for event in listed.events} < wanted
     assert {event.uri for event in listed.chosen} == {event.uri for event in listed.events if event.status != "active"}
-    assert all(event.name for event in listed.chosen)
-    assert not any(event.name for event in listed.events)
+    assert all(event.location for event in listed.chosen)
+    assert not any(event.location for event in listed.events)
 
 
 async def test_of_an_event_that_comes_twice_the_later_one_counts(

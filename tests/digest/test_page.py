@@ -14,6 +14,7 @@ from prefect_calendly.digest.heat_map import DAYS_PER_MAP, Tile
 from prefect_calendly.digest.model import BusySpan, Digest, Host, HostedEventType, Problem
 from prefect_calendly.digest.page import describe_changes, digest_markdown, notification, tile
 from prefect_calendly.digest.table import table_rows
+from prefect_calendly.runs.markdown import escape
 from tests.digest.examples import MONDAY, NOW, SPRING, digest_of, every_day, minutes, schedule, utc
 
 ADA, BO = Host("A", "Ada"), Host("B", "Bo")
@@ -104,7 +105,7 @@ def test_problems_are_announced_above_and_listed_at_the_end() -> None:
     digest = digest_of({}, hosts=(), event_types={}, problems=(Problem("hosts[0]", "NotFoundError."),))
     shown = page_of(digest)
     assert "1 item could not be read; see the end of the page." in shown
-    assert "## Problems\n\n- hosts\\[0\\]: NotFoundError.\n" in shown
+    assert "## Problems\n\n- hosts[0]\u200b: NotFoundError.\n" in shown
 
 
 def test_changes_are_counted_and_listed() -> None:
@@ -210,7 +211,7 @@ def test_no_word_of_the_page_is_wider_than_a_phone() -> None:
     )
     shown = page_of(digest, Changes(NOW, hosts, (), ((hosts[0], 1),)))
     for line in without_pictures(shown).splitlines():
-        longest = max((re.sub(r"\\(.)", r"\1", word) for word in re.split(r"[\s\u200b]", line)), key=len)
+        longest = max(re.split(r"[\s\u200b]", line), key=len)
         assert len(longest) <= (10 if line.startswith("|") else 22 + len(":")), line
     assert shown.replace("\u200b", "").count("W" * 300) == 5
 
@@ -224,15 +225,14 @@ def test_names_can_put_no_markup_into_the_artifacts() -> None:
         problems=(Problem(evil.name, "no|pe"),),
     )
     shown = page_of(digest, Changes(NOW, (evil,), (evil,), ((evil, -2),)))
-    safe = r"\[x\](http://evil) \| \<b\>\*A\* \# B"
-    safe = safe.replace("://", ":\u200b//")  # Prefect would make a link of it
+    safe = escape(evil.name)
     assert shown.count(evil.name.split("\n")[0]) == 0
     assert f"- {safe}: no longer bookable" in shown
     assert f"- {safe}: bookable again" in shown
     assert f"- {safe}: -2" in shown
-    assert rf"- {safe}: no\|pe" in shown
-    assert r"| \`T\` \| \_U\_ (\~O\~) | 0 |" in shown
-    assert table_rows(digest)[0]["host"] == "[x](http://evil) | <b>*A* # B"  # Prefect shows cells of tables as they are
+    assert f"- {safe}: {escape('no|pe')}" in shown
+    assert f"| {escape('`T` | _U_ (~O~)')} | 0 |" in shown
+    assert table_rows(digest)[0]["host"] == safe
     assert "://" not in shown
     [picture] = pictures(shown)
     assert "[x](http://ev" in texts_of(picture)

@@ -45,11 +45,12 @@ async def test_a_person_keeps_one_and_what_changed_meanwhile_is_left_alone(
     form = await deployed.form(run)
     labels = form["properties"]["leave"]["items"]["enum"]
     assert [label[:3] for label in labels] == ["1. ", "2. ", "3. ", "4. "]
-    assert labels[0].endswith(f", w…@approval.example (invitee of {DOMAIN})")
+    assert labels[0].startswith(f"1. w…@approval.example (invitee of {DOMAIN}): ")
+    assert " with Alice" in labels[0]
     assert form["required"] == ["decision", "decided_by"]
     [error] = validate({"decision": "approve", "decided_by": " "}, form)
-    assert error.message == "'your name' was expected"
-    assert form["text"].startswith("# Cancel 4 events?\n\n1. ")
+    assert error.message == "'your name, below the list' was expected"
+    assert form["text"].startswith("# Cancel 4 events?\n\nDecide until ")
     assert "wanda" not in json.dumps(form)
 
     world.cancel(gone, "I am ill")

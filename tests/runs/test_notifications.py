@@ -13,6 +13,7 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.notifications import MattermostWebhook
 from prefect.blocks.system import Secret
 
+from prefect_calendly.runs.markdown import escape
 from prefect_calendly.runs.notifications import FAILED_KEY, check_notifier, notify, notify_on_failure
 from tests.inline import Inline
 from tests.notifiers import RECORDER, Receiver
@@ -31,7 +32,7 @@ async def test_a_notifier_that_hangs_is_given_up_and_its_message_is_kept(inline:
     inline.blocks["silent-of-tests/ops"] = Silent()
     problem = await notify("silent-of-tests/ops", "Dinner", "is *ready*", timeout_seconds=0.05)
     assert problem == "The notification through silent-of-tests/ops failed (TimeoutError)."
-    assert "> **Dinner**\n>\n> is \\*ready\\*" in inline.artifact(FAILED_KEY)
+    assert f"> **Dinner**\n>\n> {escape('is *ready*')}" in inline.artifact(FAILED_KEY)
 
 
 async def test_a_far_end_that_refuses_is_reported_without_the_secret_url(

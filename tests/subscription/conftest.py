@@ -73,8 +73,8 @@ class Subscriber:
 
     @property
     def page(self) -> str:
-        """What one reads in the artifact: without the places where words may break, and without escapes."""
-        return str(self.inline.artifact(ARTIFACT_KEY)).replace("\u200b", "").replace("\\", "")
+        """What one reads in the artifact: without breaks, which have no width."""
+        return str(self.inline.artifact(ARTIFACT_KEY)).replace("\u200b", "")
 
 
 def uuid(item: dict[str, Any]) -> str:

@@ -38,11 +38,11 @@ def test_a_disabled_one_is_revived() -> None:
 @pytest.mark.parametrize(
     ("members", "why"),
     [
-        ({"events": ("invitee.created",)}, "it lacks invitee.canceled"),
-        ({"events": ("invitee.created", "invitee.canceled", "contact.new")}, "it has contact.new too"),
-        ({"scope": "user", "user": USER}, "its scope is user, not organization"),
-        ({"organization": f"{API}/organizations/OTHER"}, "it belongs to another organization"),
-        ({"scope": "user", "events": ("contact.created",), "state": "disabled"}, "its scope is user"),
+        ({"events": ("invitee.created",)}, "it lacked invitee.canceled"),
+        ({"events": ("invitee.created", "invitee.canceled", "contact.new")}, "it had contact.new too"),
+        ({"scope": "user", "user": USER}, "its scope was user, not organization"),
+        ({"organization": f"{API}/organizations/OTHER"}, "it belonged to another organization"),
+        ({"scope": "user", "events": ("contact.created",), "state": "disabled"}, "its scope was user"),
     ],
 )
 def test_one_that_differs_is_replaced_and_the_reason_told(members: dict[str, Any], why: str) -> None:
@@ -55,10 +55,10 @@ def test_one_that_differs_is_replaced_and_the_reason_told(members: dict[str, Any
 def test_one_of_another_user_or_group_is_replaced() -> None:
     mine, theirs = hook(1, scope="user", user=USER), hook(2, scope="user", user=f"{API}/users/OTHER")
     assert planned([mine], scope="user").keep == mine
-    assert planned([theirs], scope="user").reason == "it belongs to another user"
+    assert planned([theirs], scope="user").reason == "it belonged to another user"
     group = hook(scope="group", group=f"{API}/groups/ONE")
     assert planned([group], scope="group", group="ONE").keep == group
-    assert planned([group], scope="group", group="TWO").reason == "it belongs to another group"
+    assert planned([group], scope="group", group="TWO").reason == "it belonged to another group"
 
 
 def test_of_several_that_fit_the_oldest_active_one_is_kept() -> None:

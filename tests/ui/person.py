@@ -9,10 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import httpx
-from playwright.sync_api import BrowserContext, Locator, Page, Response, StorageState, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Request, Response, StorageState, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from prefect.settings import temporary_settings
 
@@ -22,6 +22,8 @@ from tests.support import Stack
 SCREENSHOTS = Path(__file__).parents[2] / ".screenshots"
 PHONE = 390
 DESK = 1280
+Ui = Literal["new", "classic"]
+UIS: Final[tuple[Ui, ...]] = ("new", "classic")
 
 T = TypeVar("T")
 
@@ -70,19 +72,26 @@ class Person:
         self._profile = profile
         self._name = re.sub(r"\W+", "-", name).strip("-")
         self._pages: list[Page] = []
+        self.kept_from: list[str] = []
+        """What pages wanted from other hosts."""
         self._api = stack.prefect()
         self._sandbox = httpx.Client(base_url=f"{stack.sandbox_url}/_sandbox", trust_env=False, timeout=30)
 
     # In the browser
 
-    def look(self, path: str, *, width: int = DESK, dark: bool = False) -> Page:
-        """Open a page of the UI, such as `/blocks`, in a window of its own."""
+    def look(self, path: str, *, width: int = DESK, dark: bool = False, ui: Ui = "new") -> Page:
+        """Open a page of one of Prefect's two UIs, such as `/blocks`, in a window of its own."""
         page = self._profile.new_page()
         self._pages.append(page)
+        page.on("request", self._note)
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if dark else "light")
-        page.goto(f"{self.stack.ui_url}/v2{path}")
+        page.goto(f"{self.stack.ui_url}{'/v2' if ui == 'new' else ''}{path}")
         return page
+
+    def _note(self, request: Request) -> None:
+        if request.url.startswith("http") and not request.url.startswith(self.stack.ui_url):
+            self.kept_from.append(request.url)
 
     def run_form(self, deployment: str, *, width: int = DESK) -> Page:
         """Open the form for a custom run of a deployment."""
@@ -91,18 +100,32 @@ class Person:
         page.wait_for_load_state("networkidle")
         return page
 
-    def run_page(self, run: str, *, width: int = DESK) -> Page:
+    def run_page(self, run: str, *, width: int = DESK, ui: Ui = "new") -> Page:
         """Open the page of a flow run."""
-        page = self.look(f"/runs/flow-run/{run}", width=width)
+        page = self.look(f"/runs/flow-run/{run}", width=width, ui=ui)
         page.wait_for_load_state("networkidle")
         return page
 
-    def artifact_page(self, run: str, key: str, *, width: int = DESK, dark: bool = False) -> Page:
+    def artifact_page(self, run: str, key: str, *, width: int = DESK, dark: bool = False, ui: Ui = "new") -> Page:
         """Open an artifact that a run has made, the newest of that key."""
-        page = self.look(f"/artifacts/artifact/{self.artifact(run, key)['id']}", width=width, dark=dark)
+        page = self.look(f"/artifacts/artifact/{self.artifact(run, key)['id']}", width=width, dark=dark, ui=ui)
         # The page is rendered again when it has loaded its run; what was typed before is lost.
         page.wait_for_load_state("networkidle")
-        expect(page.locator("main .prose > *, main td, main :text('Progress: ')").first).to_be_visible()
+        shown = "main .prose > *, main td, main :text('Progress: ')" if ui == "new" else ".markdown-renderer > *"
+        expect(page.locator(shown).first).to_be_visible()
+        return page
+
+    def resume_form(self, run: str, *, width: int = DESK, ui: Ui = "new") -> Page:
+        """Open the form of a run that waits, as its message says: the run's page, menu ⋮, Resume."""
+        page = self.run_page(run, width=width, ui=ui)
+        if ui == "new":
+            page.get_by_role("main").get_by_role("button", name="Open menu").or_(
+                page.locator("main button[aria-haspopup=menu]")
+            ).first.click()
+            page.get_by_role("menuitem", name="Resume").click()
+        else:
+            page.get_by_role("button", name="Resume").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
         return page
 
     def picture(self, page: Page, name: str) -> None:
