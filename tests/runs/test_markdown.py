@@ -73,7 +73,7 @@ def assert_is_text(text: str, longest_word: int | None = None) -> None:
     assert not BARE_LINK.search(escaped)
 
 
-@pytest.mark.parametrize("text", filter(printable, MARKUP))
+@pytest.mark.parametrize("text", [text for text in MARKUP if printable(text)])
 def test_markup_looks_as_it_was_written_and_is_none(text: str) -> None:
     assert_is_text(text)
 
