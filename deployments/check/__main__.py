@@ -36,8 +36,9 @@ def main() -> int:
     print(f"{options.file.name}: {len(deployments_of(options.file))} deployments, no problems")
     if options.server and (lines := asyncio.run(changes(options.file))):
         print("Deploying changes what is on the Prefect server:", *lines, sep="\n  ")
-        if options.ask and sys.stdin.isatty():
-            return 0 if input("Change it? [y/N] ").strip().lower() in ("y", "yes") else 1
+        if options.ask and sys.stdin.isatty() and input("Change it? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("Nothing was changed.", file=sys.stderr)
+            return 1
     return 0
 
 

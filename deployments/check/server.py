@@ -93,7 +93,7 @@ def _block_slugs(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for key, each in value.items():
             if key in ("block_document_slug", "notify") and isinstance(each, str):
-                yield each
+                yield from [each] if each else []
             else:
                 yield from _block_slugs(each)
     elif isinstance(value, list):

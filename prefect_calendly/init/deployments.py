@@ -119,5 +119,5 @@ def _shipped() -> _Shipped:
     values = yaml.safe_load(text)
     switches = next(inputs for step in values["build"] for inputs in step.values() if inputs["id"] == "switches")
     deployments = [_Deployment(*each) for each in zip(texts, values["deployments"], strict=True)]
-    listed = {when: each for when, each in switches.items() if when != "id"}
-    return _Shipped("".join(shared), listed, deployments)
+    del switches["id"]
+    return _Shipped("".join(shared), switches, deployments)
