@@ -128,7 +128,7 @@ def filled_in(written: Mapping[str, Any], *, server: bool = False) -> list[dict[
 
     Example:
         ```python
-        written = yaml.safe_load(Path("prefect.yaml").read_text())
+        written = {"deployments": [{"name": "nightly", "entrypoint": "flows/nightly.py:nightly"}]}
         names = [deployment["name"] for deployment in filled_in(written)]
         ```
     """

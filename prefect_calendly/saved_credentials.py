@@ -40,7 +40,10 @@ async def aload_credentials(name: str) -> CalendlyCredentials:
 
     Example:
         ```python
-        credentials = await aload_credentials("main")
+        try:
+            credentials = await aload_credentials("main")
+        except BlockUnusableError as unusable:
+            print(unusable)
         ```
     """
     name = name.removeprefix("calendly-credentials/")

@@ -29,6 +29,10 @@ async def read_body(answer: httpx.Response, most_bytes: int) -> bytes:
 
     Example:
         ```python
+        import httpx
+
+        from prefect_calendly.client.bodies import ACCEPT_ENCODING, read_body
+
         things = httpx.MockTransport(lambda request: httpx.Response(200, json=[]))
         async with httpx.AsyncClient(headers={"Accept-Encoding": ACCEPT_ENCODING}, transport=things) as client:
             async with client.stream("GET", "https://api.example.com/things") as answer:

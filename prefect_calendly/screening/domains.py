@@ -182,7 +182,7 @@ def mask_email(email: str) -> str:
     local, _, domain = email.rpartition("@")
     if '"' in email or not _PLAIN_ADDRESS.fullmatch(email):
         local, domain = address.local.strip('"\\()<>[],:; '), address.domain
-    return f"{local[:1]}…@{domain}"
+    return f"{local[:1].strip('…')}…@{domain}"
 
 
 def _unique(values: list[str]) -> list[str]:

@@ -92,5 +92,5 @@ def test_what_others_have_named_is_text_on_the_page() -> None:
     hostile = "![x](https://evil.example/p.png)<b>|</b>"
     flow = FlowCheck(flow="poll_bookings", user_scope=True, organization_scope=False, lacks=[hostile])
     text = page(AccountCheck(ok=True, user_name=hostile, organization_name=hostile, flows=[flow]), hostile)
-    for markup in ("![", "[x]", "<b>", "://"):
+    for markup in ("](", "<b>", "://"):
         assert markup not in text
