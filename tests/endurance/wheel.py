@@ -201,7 +201,12 @@ class NewUser:
             yield
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                # Its first SIGTERM cancels a Prefect worker once, which it may miss; the second one would kill it.
+                process.kill()
+                say(f"{name} had to be killed; its log ends with:\n{tail(log, 15)}")
 
     def _do(self, program: str, *arguments: str, cwd: Path | None = None) -> str:
         folder = cwd or self.home
