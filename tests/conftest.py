@@ -1,6 +1,7 @@
 """The environment of the tests, and which of several workers runs what."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,10 @@ os.environ.update(
 )
 for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "MATON_API_KEY", "MATON_GATEWAY_URL", "MATON_CONNECTIONS_URL"):
     os.environ.pop(name, None)
+
+# What runs in the background of a script ignores SIGINT, and so does all that it starts; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Whatever the tests start ends with them, also if they are killed.
 os.environ[MARK] = _HOME.name

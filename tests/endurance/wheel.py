@@ -204,9 +204,9 @@ class NewUser:
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
-                # Its first SIGTERM cancels a Prefect worker once, which it may miss; the second one would kill it.
+                # A Prefect worker makes a SIGINT of it, which whatever runs in the background of a script ignores.
                 process.kill()
-                say(f"{name} had to be killed; its log ends with:\n{tail(log, 15)}")
+                say(f"{name} has not ended at SIGTERM and was killed; its log ends with:\n{tail(log, 15)}")
 
     def _do(self, program: str, *arguments: str, cwd: Path | None = None) -> str:
         folder = cwd or self.home
